@@ -1,0 +1,51 @@
+# The same commands as CI runs. `make` alone lists them.
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements/dev.txt
+
+.PHONY: help setup demo test test-all check fix bench requirements clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+# A stamp, so that the venv is made once and again only when what it is made from changes.
+$(VENV)/.made: $(REQUIREMENTS) pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.made ## Make the virtual environment with everything pinned
+
+demo: setup ## Watch the whole thing work: two arms, a real language server, a report
+	$(BIN)/codetrial arms fetch
+	$(BIN)/codetrial demo
+
+test: setup ## The fast tests
+	$(BIN)/python -m pytest -m "not editor and not model and not slow"
+
+test-all: setup ## All tests, with editors and models
+	$(BIN)/codetrial arms fetch
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fix: setup ## Mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure; writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+requirements: ## Pin the dependencies again (needs pip-tools)
+	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	    --extra local --group dev --output-file requirements/dev.txt pyproject.toml
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,72 @@
+"""The click application behind `codetrial`: a map of sections, each command found through an entry point."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+
+import click
+
+from codetrial import __version__
+from codetrial.errors import CodetrialError
+
+__all__ = ["SECTIONS", "app", "run"]
+
+SECTIONS = ("Set up", "Run", "Look", "Share")
+
+GROUP = "codetrial.commands"
+
+
+class SectionedGroup(click.Group):
+    """Lists commands by what a person wants to do, not by which package brings them."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings)  # type: ignore[arg-type]  # Passed through as click documents them.
+        self._sections: dict[str, list[str]] = {name: [] for name in SECTIONS}
+
+    def add_section(self, section: str, commands: Sequence[click.Command]) -> None:
+        for command in commands:
+            self.add_command(command)
+            self._sections[section].append(str(command.name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in self._sections.items():
+            shown = [c for n in names if (c := self.get_command(ctx, n)) is not None and not c.hidden]
+            if shown:
+                with formatter.section(section):
+                    formatter.write_dl([(str(c.name), c.get_short_help_str(90)) for c in shown])
+
+
+@click.group(
+    cls=SectionedGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    epilog="Start here:  codetrial demo",
+)
+@click.version_option(__version__, prog_name="codetrial")
+@click.option("--verbose", "-v", count=True, help="Log more to stderr; twice for debugging.")
+@click.pass_context
+def app(ctx: click.Context, verbose: int) -> None:
+    """A blinded trial of two code models where your developers work: in the editor and in pull requests."""
+    ctx.obj = verbose
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    # stdout belongs to output that scripts read (and in the proxy to the protocol): logs go to stderr.
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _load_commands() -> None:
+    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+        provided: Mapping[str, Sequence[click.Command]] = point.load()
+        for section, commands in provided.items():
+            app.add_section(section, commands)
+
+
+def run() -> None:
+    """Run the command line; people see a sentence and an exit code, never a traceback."""
+    _load_commands()
+    try:
+        app(standalone_mode=True)
+    except CodetrialError as fault:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        click.echo(f"codetrial: {fault}", err=True)
+        sys.exit(fault.exit_code)

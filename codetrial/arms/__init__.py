@@ -1,0 +1,1 @@
+"""The models of a trial, one module per API spoken."""

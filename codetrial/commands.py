@@ -1,0 +1,9 @@
+"""The trial's own subcommands, by section of the command map."""
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+__all__ = ["commands"]
+
+commands: Mapping[str, Sequence[click.Command]] = {}

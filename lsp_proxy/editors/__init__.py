@@ -1,0 +1,1 @@
+"""What `codetrial install` writes for each editor."""

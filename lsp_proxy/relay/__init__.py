@@ -1,0 +1,1 @@
+"""What the editor waits for: standard library only."""
