@@ -5,6 +5,7 @@ under several writers, whatever the busy timeout (docs/design/0003-the-store.md)
 """
 
 import dataclasses
+import hashlib
 import logging
 import queue
 import sqlite3
@@ -24,7 +25,7 @@ from analysis.schema import migrations
 from codetrial.errors import StoreError
 from codetrial.records import Record, Text
 
-__all__ = ["Store", "Writer", "WriterCounts"]
+__all__ = ["Store", "Writer", "WriterCounts", "text_record"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ BATCH_WAIT_S = 0.2
 
 RETRY_PAUSE_S = 0.5
 RETRIES = 3
+
+
+def text_record(content: str) -> Text:
+    """A text with its hash: 32 hexadecimal digits of SHA-256 over its UTF-8 bytes."""
+    data = content.encode("utf-8", "replace")
+    return Text(hash=hashlib.sha256(data).hexdigest()[:32], content=data.decode("utf-8"))
 
 
 class _Statement(NamedTuple):
