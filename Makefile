@@ -43,9 +43,9 @@ fix: setup ## Mend what the linter can
 bench: setup ## Measure; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
-requirements: ## Pin the dependencies again (needs pip-tools)
-	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host \
-	    --extra local --group dev --output-file requirements/dev.txt pyproject.toml
+requirements: ## Pin the dependencies again (needs uv; the files name no index)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --extra local --group dev --output-file $(REQUIREMENTS) pyproject.toml
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
