@@ -18,8 +18,9 @@ ROUNDS = 3
 
 def attempt(identity: str) -> Attempt:
     return Attempt(
-        id=identity, task="t" * 26, arm="a" * 26, label=ArmLabel.A, is_shown=True, status=AttemptStatus.OK, error_kind=None,
-        error=None, sent_ns=123456789, first_byte_ms=1.5, first_line_ms=2.5, latency_ms=3.5, censored_at_ms=None,
+        id=identity, task="t" * 26, arm="a" * 26, label=ArmLabel.A, is_shown=True, status=AttemptStatus.OK,
+        error_kind=None, error=None, sent_ns=123456789, first_byte_ms=1.5, first_line_ms=2.5, latency_ms=3.5,
+        censored_at_ms=None,
         http_status=200, model_returned="some-model-name", finish_reason="stop", tokens_in=500, tokens_cached=400,
         tokens_out=20, tokens_reasoning=None, cost_nanousd=12345, cost_basis="usage", is_cache_hit=False, retries=0,
         in_flight=1, server_timings='{"prompt_ms": 12.5, "predicted_ms": 80.1}',
