@@ -1,0 +1,70 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.scores import kept_share, kept_state, score
+
+CODE = st.text(alphabet="abc ().=\n", max_size=60)
+WRITTEN = CODE.filter(lambda text: bool(text.strip()))
+
+
+@given(WRITTEN, CODE)
+def test_every_measure_lies_between_zero_and_one(suggestion: str, continuation: str) -> None:
+    assert all(value is None or 0 <= value <= 1 for value in score(suggestion, continuation, "python").values())
+
+
+@given(WRITTEN)
+def test_what_was_written_word_for_word_scores_one(suggestion: str) -> None:
+    assert set(score(suggestion, suggestion, "python").values()) == {1.0}
+    assert kept_share(suggestion, suggestion, "python") == 1.0
+
+
+@given(WRITTEN, CODE)
+def test_writing_on_afterwards_takes_nothing_away(suggestion: str, later: str) -> None:
+    scores = score(suggestion, f"{suggestion}\n{later}", "plaintext")
+    assert scores["first_line_exact"] == 1.0
+    assert scores["prefix_chars_share"] == 1.0
+    assert scores["token_similarity"] == 1.0
+
+
+def test_no_continuation_is_not_zero() -> None:
+    assert set(score("x", None, "python").values()) == {None}
+    assert kept_share("x", None, "python") is None
+
+
+def test_nothing_written_is_zero() -> None:
+    assert set(score("x = 1", "", "python").values()) == {0.0}
+
+
+def test_a_published_distance() -> None:
+    # kitten -> sitting takes three edits and the longer word has seven letters.
+    assert score("kitten", "sitting", "plaintext")["first_line_similarity"] == pytest.approx(1 - 3 / 7)
+
+
+def test_the_first_line_is_the_first_that_says_something() -> None:
+    assert score("\n    return x\n", "\n\n        return x  # why\n", "python")["first_line_exact"] == 0.0
+    assert score("\n    return x\n", "\n        return x\n", "python")["first_line_exact"] == 1.0
+
+
+def test_token_similarity_ignores_layout() -> None:
+    assert score("f(a,b)", "f(a, b)\n", "python")["token_similarity"] == 1.0
+
+
+def test_token_similarity_counts_tokens() -> None:
+    # f ( a ) against f ( b ): one of four tokens differs.
+    assert score("f(a)", "f(b)", "python")["token_similarity"] == 0.75
+
+
+def test_kept_counts_characters_of_whole_tokens() -> None:
+    # `total` (5) and `=` (1) stand, `price` (5) was renamed.
+    assert kept_share("total = price", "total = cost", "python") == pytest.approx(6 / 11)
+
+
+@given(CODE.filter(lambda text: bool(text.strip())), CODE, CODE)
+def test_text_around_an_accepted_one_does_not_change_what_is_kept(accepted: str, before: str, after: str) -> None:
+    assert kept_share(accepted, f"{before}\n{accepted}\n{after}", "plaintext") == 1.0
+
+
+@pytest.mark.parametrize(("share", "state"), [(1.0, "found"), (0.6, "edited"), (0.5, "edited"), (0.4, "gone")])
+def test_state_of_what_was_kept(share: float, state: str) -> None:
+    assert kept_state(share) == state
