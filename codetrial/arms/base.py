@@ -4,11 +4,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from codetrial.records import Api, ArmLabel, AttemptStatus
 
-__all__ = ["Answer", "Arm", "ArmDefinition", "Prompt", "Snippet", "Usage"]
+__all__ = ["Answer", "Arm", "ArmDefinition", "Preparable", "Prompt", "Snippet", "Usage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,8 @@ class Answer:
     retries: int = 0
     in_flight: int = 0
     server_timings: Mapping[str, Any] | None = None
+    retry_after_s: float | None = None
+    """How long the server asked to be left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,4 +129,17 @@ class Arm(Protocol):
 
     async def aclose(self) -> None:
         """Close connections and helper processes."""
+        ...
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """An arm that has something to do before its first question: an index, a server, a key to look for."""
+
+    async def prepare(self, root: str | None) -> None:
+        """Get ready.
+
+        Raises:
+            CodetrialError: it cannot be asked at all as things stand; says what is missing and the mend.
+        """
         ...
