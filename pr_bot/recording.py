@@ -1,0 +1,303 @@
+"""A review as records of the store: task, attempts, suggestions, findings and their assignments.
+
+Written before anything is posted, so that no reception can have touched an assignment.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+
+from analysis.store import text_record
+from codetrial import __version__
+from codetrial.arms.base import Answer, ArmDefinition
+from codetrial.clock import now_ns, utc_text
+from codetrial.config import ArmConfig, Config, _salt
+from codetrial.ids import new_id
+from codetrial.records import (
+    ArmLabel,
+    ArmRow,
+    Assignment,
+    Attempt,
+    AttemptStatus,
+    Disposition,
+    Door,
+    Finding,
+    Incident,
+    Origin,
+    Place,
+    Record,
+    Session,
+    Suggestion,
+    Surface,
+    Task,
+    Trial,
+    Unit,
+)
+from codetrial.redact import redact
+from pr_bot.findings import Assigned, Placed, fingerprint
+from pr_bot.render import finding_text
+from pr_bot.review import PROMPT_VERSION, Review
+from pr_bot.reviewing import Reviewed, language_of_change, members
+from pr_bot.settings import ReviewSettings
+
+__all__ = ["ReviewTrial", "digest", "freeze_reviews", "review_records", "session_record"]
+
+RENDER_VERSION = "review-render-1"
+
+PRIMARY_METRIC = "acted_on"
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewTrial:
+    """The trial as reviews run it: the same arms, assigned finding by finding."""
+
+    trial: Trial
+    arms: Mapping[ArmLabel, ArmRow]
+    is_shadow: bool
+
+
+def freeze_reviews(config: Config, settings: ReviewSettings, arms: Mapping[ArmLabel, ArmConfig]) -> ReviewTrial:
+    """The review trial as records: the same configuration always gives the same trial.
+
+    It is a row of its own because its unit and its arms differ: a model that reviews has another prompt and another
+    length than the same model completing, and an arm is a model as it is really used.
+    """
+    definitions = {label: _definition(arm, label) for label, arm in arms.items()}
+    manifest = json.dumps(
+        {
+            "format": 1,
+            "door": Door.PULL_REQUEST,
+            "assignment_unit": Unit.FINDING,
+            "primary_metric": PRIMARY_METRIC,
+            "trial": {"name": config.trial.name, "mode": config.trial.mode, "margins": dict(config.trial.margins)},
+            "privacy": dataclasses.asdict(config.privacy),
+            "prompt": PROMPT_VERSION,
+            "arms": {label: json.loads(definition.canonical()) for label, definition in definitions.items()},
+            "review": dataclasses.asdict(settings),
+        },
+        sort_keys=True, separators=(",", ":"), ensure_ascii=False,
+    )  # fmt: skip
+    manifest_hash = hashlib.sha256(manifest.encode()).hexdigest()
+    trial = Trial(
+        id=f"t-{manifest_hash[:20]}",
+        name=config.trial.name,
+        manifest=manifest,
+        manifest_hash=manifest_hash,
+        seed=config.trial.seed or hashlib.sha256(manifest_hash.encode() + _salt()).hexdigest(),
+        assignment_unit=Unit.FINDING,
+        primary_metric=PRIMARY_METRIC,
+        created_at=utc_text(),
+    )
+    rows = {
+        label: ArmRow(
+            id=f"{trial.id}-{label}",
+            trial=trial.id,
+            label=label,
+            name=definition.name,
+            fingerprint=definition.fingerprint,
+            definition=definition.canonical(),
+            is_self_hosted=definition.is_self_hosted,
+        )
+        for label, definition in definitions.items()
+    }
+    return ReviewTrial(trial=trial, arms=rows, is_shadow=config.trial.mode == "shadow")
+
+
+def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
+    return ArmDefinition(
+        label=label,
+        name=arm.title,
+        api=arm.api,
+        url=arm.url,
+        model=arm.model,
+        template=PROMPT_VERSION,
+        stops=(),
+        max_tokens=arm.max_tokens,
+        sampling={} if arm.temperature is None else {"temperature": arm.temperature},
+        post_processing=("one_repair",),
+        key_env=arm.key_env,
+        is_self_hosted=bool(arm.self_hosted)
+        or (arm.url or "").startswith(("http://127.", "http://localhost", "local:")),
+        options=dict(arm.options),
+    )
+
+
+def session_record(trial: Trial, *, repository: str, number: str, author: str, origin: Origin, client: str) -> Session:
+    """One pull request; its id follows from the pull request, so that every head of it joins the same cluster."""
+    return Session(
+        id=f"pr-{digest(trial.id, repository, number)[:24]}",
+        trial=trial.id,
+        door=Door.PULL_REQUEST,
+        origin=origin,
+        developer=digest(trial.seed, author)[:16],
+        client_name=client,
+        client_version=None,
+        server_name=None,
+        surface=Surface.REVIEW_COMMENT,
+        position_encoding=None,
+        repository=digest(trial.seed, repository)[:16],
+        codetrial_version=__version__,
+        started_ns=now_ns(),
+        started_at=utc_text(),
+    )
+
+
+def review_records(
+    reviewed: Reviewed, trial: ReviewTrial, session: Session, costs: Mapping[ArmLabel, int | None]
+) -> list[Record]:
+    """Everything there is to know before posting, in an order that satisfies the store's references."""
+    document = digest(session.id)
+    rows: list[Record] = [trial.trial, *trial.arms.values(), session]
+    rows.extend(_assignments(reviewed, trial.trial, session, document))
+    rows.append(_task(reviewed, trial.trial, session, document))
+    attempts = {
+        label: _attempt(review, reviewed, trial.arms[label], costs.get(label))
+        for label, review in reviewed.reviews.items()
+    }
+    rows.extend(attempts.values())
+    ranks: dict[ArmLabel, int] = dict.fromkeys(ArmLabel, 0)
+    for member, entry in members(reviewed):
+        rows.extend(_finding(member, entry, reviewed.task, attempts[member.label].id, ranks[member.label], trial.trial))
+        ranks[member.label] += 1
+    rows.extend(_incidents(reviewed, session))
+    return rows
+
+
+def _assignments(reviewed: Reviewed, trial: Trial, session: Session, document: str) -> Iterator[Assignment]:
+    for entry in reviewed.assigned:
+        yield Assignment(
+            id=entry.group.id,
+            trial=trial.id,
+            session=session.id,
+            unit=Unit.FINDING,
+            document=document,
+            shown=entry.shown,
+            propensity_a=entry.propensities.a,
+            propensity_b=entry.propensities.b,
+            propensity_none=entry.propensities.none,
+            is_sampled=True,
+            reason=entry.reason,
+            opened_ns=now_ns(),
+            opened_at=utc_text(),
+            closes_ns=None,
+        )
+
+
+def _task(reviewed: Reviewed, trial: Trial, session: Session, document: str) -> Task:
+    return Task(
+        id=reviewed.task,
+        trial=trial.id,
+        session=session.id,
+        assignment=None,
+        door=Door.PULL_REQUEST,
+        disposition=Disposition.ROUTED,
+        request_id=reviewed.change.diff.head,
+        document=document,
+        document_version=None,
+        language=language_of_change(reviewed),
+        place=Place.UNKNOWN,
+        trigger=None,
+        line=None,
+        character=None,
+        prefix_hash=text_record(reviewed.packed.text).hash,
+        suffix_hash=None,
+        prefix_chars=len(reviewed.prompt.system) + len(reviewed.prompt.user),
+        suffix_chars=None,
+        requested_ns=reviewed.requested_ns,
+        requested_at=reviewed.requested_at,
+        routed_ns=reviewed.routed_ns,
+    )
+
+
+def _attempt(review: Review, reviewed: Reviewed, arm: ArmRow, cost: int | None) -> Attempt:
+    answer = review.answer
+    ended_itself = answer.status not in (AttemptStatus.TIMEOUT, AttemptStatus.CANCELLED)
+    shown = any(entry.shown.value == arm.label.value for entry in reviewed.assigned)
+    return Attempt(
+        id=new_id(),
+        task=reviewed.task,
+        arm=arm.id,
+        label=arm.label,
+        is_shown=shown,
+        status=answer.status,
+        error_kind=answer.error_kind,
+        error=None if answer.error is None else redact(answer.error),
+        sent_ns=answer.sent_ns,
+        first_byte_ms=_ms(answer, answer.first_byte_ns),
+        first_line_ms=None,
+        latency_ms=_ms(answer, answer.end_ns) if ended_itself else None,
+        censored_at_ms=None if ended_itself else _ms(answer, answer.end_ns),
+        http_status=answer.http_status,
+        model_returned=answer.model_returned,
+        finish_reason=answer.finish_reason,
+        tokens_in=answer.usage.tokens_in,
+        tokens_cached=answer.usage.tokens_cached,
+        tokens_out=answer.usage.tokens_out,
+        tokens_reasoning=answer.usage.tokens_reasoning,
+        cost_nanousd=cost,
+        cost_basis=None if cost is None else "price list",
+        is_cache_hit=answer.is_cache_hit,
+        retries=answer.retries,
+        in_flight=answer.in_flight,
+        server_timings=None if answer.server_timings is None else json.dumps(dict(answer.server_timings)),
+    )
+
+
+def _ms(answer: Answer, moment_ns: int | None) -> float | None:
+    return None if answer.sent_ns is None or moment_ns is None else (moment_ns - answer.sent_ns) / 1e6
+
+
+def _finding(member: Placed, entry: Assigned, task: str, attempt: str, rank: int, trial: Trial) -> Iterator[Record]:
+    text = text_record(finding_text(member))
+    raw = text_record(member.claim.body)
+    yield text
+    yield Suggestion(
+        id=member.id,
+        attempt=attempt,
+        task=task,
+        label=member.label,
+        rank=rank,
+        raw_hash=raw.hash,
+        text_hash=text.hash,
+        raw_chars=len(member.claim.body),
+        chars=len(text.content),
+        lines=text.content.count("\n") + 1,
+        filters=json.dumps([member.suggestion_note] if member.suggestion_note else []),
+        cut_version=RENDER_VERSION,
+    )
+    anchor = member.anchor
+    yield Finding(
+        id=member.id,
+        task=task,
+        path_hash=digest(trial.seed, anchor.path),
+        side=anchor.side,
+        start_line=anchor.start_line,
+        end_line=anchor.end_line,
+        anchor=anchor.kind,
+        severity=member.claim.severity,
+        category=member.claim.category,
+        fingerprint=fingerprint(member),
+        stratum=entry.group.stratum,
+    )
+
+
+def _incidents(reviewed: Reviewed, session: Session) -> Iterator[Incident]:
+    coverage = reviewed.packed.coverage
+    detail = {"task": reviewed.task, "changed_lines": coverage.changed_lines, "shown_lines": coverage.shown_lines}
+    counts = {
+        "review_coverage": 0 if coverage.is_complete else coverage.changed_lines - coverage.shown_lines,
+        "repeated_finding": reviewed.repeated,
+        "unusable_finding": sum(review.dropped for review in reviewed.reviews.values()),
+        "invisible_characters": reviewed.prompt.invisible,
+    }
+    for kind, count in counts.items():
+        if count:
+            yield Incident(
+                id=new_id(), session=session.id, kind=kind, count=count,
+                detail=json.dumps(detail), happened_ns=now_ns(), happened_at=utc_text(),
+            )  # fmt: skip

@@ -1,0 +1,119 @@
+"""The files of one commit as the review needs them: lines, functions, and what a suggestion would make of them."""
+
+from analysis.syntax import Definition, enclosing_function, error_count, language_of
+from pr_bot.anchors import Anchor, AnchorKind
+from pr_bot.diff import FileDiff, Hunk, Side
+from pr_bot.findings import Placed, with_suggestion
+from pr_bot.git import Repository
+
+__all__ = ["Source", "apply", "check_suggestion"]
+
+MAX_FILE_BYTES = 1_000_000
+"""Larger files are data; parsing them would cost more than a context is worth."""
+
+MAX_CONTEXT_LINES = 60
+"""A longer function is shown by its head alone: the rest of the budget belongs to the diff."""
+
+
+class Source:
+    """Blobs of one commit, each read and decoded once."""
+
+    def __init__(self, repository: Repository, commit: str) -> None:
+        self.commit = commit
+        self._repository = repository
+        self._texts: dict[str, str | None] = {}
+        self._functions: dict[tuple[str, int], Definition | None] = {}
+
+    def text(self, path: str) -> str | None:
+        """The file's text; None if it is no regular file, too large, or not UTF-8."""
+        if path not in self._texts:
+            self._texts[path] = self._read(path)
+        return self._texts[path]
+
+    def _read(self, path: str) -> str | None:
+        data = self._repository.blob(self.commit, path)
+        if data is None or len(data) > MAX_FILE_BYTES:
+            return None
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+
+    def function(self, path: str, line: int) -> Definition | None:
+        """The function around a line (from 1)."""
+        key = (path, line)
+        if key not in self._functions:
+            text = self.text(path)
+            self._functions[key] = None if text is None else enclosing_function(text, line - 1, language_of(path))
+        return self._functions[key]
+
+    def function_name(self, anchor: Anchor) -> str | None:
+        """The enclosing function's name and place, equal for two findings in one function."""
+        if anchor.end_line is None or anchor.side is Side.LEFT:
+            return None
+        found = self.function(anchor.path, anchor.end_line)
+        return None if found is None else f"{found.name}:{found.start_line}"
+
+    def context(self, entry: FileDiff, hunk: Hunk) -> str:
+        """The function that a hunk lies in, where the hunk does not show its head anyway."""
+        numbers = [line.new for line in hunk.lines if line.new is not None]
+        if not numbers:
+            return ""
+        found = self.function(entry.path, numbers[len(numbers) // 2])
+        text = self.text(entry.path)
+        if found is None or text is None or found.start_line + 1 >= numbers[0]:
+            return ""
+        lines = text.split("\n")[found.start_line : found.end_line + 1][:MAX_CONTEXT_LINES]
+        body = "\n".join(f"{f'R{found.start_line + 1 + offset}':>7}   {line}" for offset, line in enumerate(lines))
+        return f"## {entry.path} (unchanged surroundings, for reading only)\n{body}"
+
+
+def check_suggestion(finding: Placed, source: Source) -> Placed:
+    """The finding with its suggestion if that applies, parses and changes something; else with the reason why not."""
+    wanted = finding.claim.suggestion
+    if wanted is None or not wanted.strip():
+        return with_suggestion(finding, None, None)
+    anchor = finding.anchor
+    replacement = _unfenced(wanted)
+    if not anchor.is_inline or anchor.side is Side.LEFT:
+        return with_suggestion(finding, None, "not on lines of the new file")
+    if anchor.kind is not AnchorKind.EXACT:
+        return with_suggestion(finding, None, "its lines were found by their text")
+    before = source.text(anchor.path)
+    if before is None or anchor.start_line is None or anchor.end_line is None:
+        return with_suggestion(finding, None, "the file is not text")
+    after = apply(before, anchor.start_line, anchor.end_line, replacement)
+    if after is None:
+        return with_suggestion(finding, None, "the lines are not in the file")
+    if _squeezed(after) == _squeezed(before):
+        return with_suggestion(finding, None, "it changes nothing")
+    language = language_of(anchor.path)
+    errors_before, errors_after = error_count(before, language), error_count(after, language)
+    if errors_before is None or errors_after is None:
+        return with_suggestion(finding, None, "its syntax could not be checked")
+    if errors_after > errors_before:
+        return with_suggestion(finding, None, "it would not parse")
+    return with_suggestion(finding, replacement, None)
+
+
+def apply(text: str, start_line: int, end_line: int, replacement: str) -> str | None:
+    """The text with lines `start_line` to `end_line` (from 1) replaced; None if it has no such lines."""
+    lines = text.split("\n")
+    if not 1 <= start_line <= end_line <= len(lines):
+        return None
+    # Git shows a carriage return as part of the line, and GitHub keeps a file's line ends.
+    end = "\r" if lines[end_line - 1].endswith("\r") else ""
+    new = [line.removesuffix("\r") + end for line in replacement.split("\n")]
+    return "\n".join([*lines[: start_line - 1], *new, *lines[end_line:]])
+
+
+def _unfenced(text: str) -> str:
+    """The code alone: models like to put a fence around it, and a last newline would add an empty line."""
+    lines = text.replace("\r\n", "\n").strip("\n").split("\n")
+    if len(lines) >= 2 and lines[0].startswith("```") and lines[-1].strip() == "```":
+        lines = lines[1:-1]
+    return "\n".join(lines)
+
+
+def _squeezed(text: str) -> list[str]:
+    return [line.rstrip() for line in text.split("\n")]
