@@ -100,14 +100,9 @@ class _Index:
 
     def after(self, context: Sequence[int]) -> tuple[int, list[int]]:
         """Longest order at which the context's end occurs, and the positions just after it."""
-        import numpy as np
-
-        if self._keys is None or self._order is None or len(context) < MIN_ORDER:
+        if len(context) < MIN_ORDER:
             return 0, []
-        key = np.uint64((context[-2] << 32) | context[-1])
-        low = int(np.searchsorted(self._keys, key, "left"))
-        high = int(np.searchsorted(self._keys, key, "right"))
-        positions = [int(p) + 2 for p in self._order[max(low, high - MAX_CANDIDATES) : high]]
+        positions = self._after_bigram(context[-2], context[-1])
         order = MIN_ORDER
         while positions and order < min(MAX_ORDER, len(context)):
             wanted = context[-order - 1]
@@ -117,6 +112,18 @@ class _Index:
             positions, order = longer, order + 1
         positions = [p for p in positions if p < len(self.stream)]
         return (order, positions) if positions else (0, [])
+
+    def _after_bigram(self, first: int, second: int) -> list[int]:
+        if self._keys is None or self._order is None:
+            # Not sealed: the text at hand, about a thousand tokens.
+            stream = self.stream
+            return [i + 1 for i in range(1, len(stream)) if stream[i] == second and stream[i - 1] == first]
+        import numpy as np
+
+        key = np.uint64((first << 32) | second)
+        low = int(np.searchsorted(self._keys, key, "left"))
+        high = int(np.searchsorted(self._keys, key, "right"))
+        return [int(p) + 2 for p in self._order[max(low, high - MAX_CANDIDATES) : high]]
 
 
 class NgramArm:
@@ -255,7 +262,6 @@ def complete(prompt: Prompt, index: _Index | None, *, max_tokens: int) -> str:
     near.stream.append(near._id("\0"))
     near.spaces.append(near._id(""))
     near.add(prompt.suffix)
-    near.seal()
     best: tuple[int, _Index, list[int]] = (0, near, [])
     for source in (near, index):
         if source is None:
