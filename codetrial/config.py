@@ -119,8 +119,8 @@ class ArmConfig:
     """Fill-in-the-middle template; must be named for every API that takes a bare prompt."""
     max_tokens: AtLeastOne = 64
     stops: tuple[str, ...] = ()
-    temperature: float | None = 0.0
-    """None sends none: some models refuse the field."""
+    temperature: float | Literal["default"] = 0.0
+    """`default` sends none: some models refuse the field."""
     timeout_s: Positive = 10.0
     key_env: str | None = None
     """Name of the environment variable that holds the key."""

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,7 +45,19 @@ KEEPALIVE_S = 90.0
 """Longer than people pause between completions; a new TLS connection costs more than a small model's answer."""
 LOCAL_SCHEME = "local:"
 
-_REFUSALS = frozenset({"content_filter", "refusal", "safety"})
+_REFUSALS = frozenset({"content_filter", "refusal", "safety", "recitation", "prohibited_content", "blocklist", "spii"})
+
+_WIRES: Mapping[Api, tuple[str, str]] = {
+    Api.OPENAI_COMPLETIONS: ("openai_completions", "OpenAICompletions"),
+    Api.LLAMACPP_INFILL: ("llamacpp_infill", "LlamaCppInfill"),
+    Api.OLLAMA_GENERATE: ("ollama_generate", "OllamaGenerate"),
+    Api.MISTRAL_FIM: ("mistral_fim", "MistralFim"),
+    Api.DEEPSEEK_FIM: ("deepseek_fim", "DeepSeekFim"),
+    Api.OPENAI_CHAT: ("openai_chat", "OpenAIChat"),
+    Api.OPENAI_RESPONSES: ("openai_responses", "OpenAIResponses"),
+    Api.ANTHROPIC_MESSAGES: ("anthropic_messages", "AnthropicMessages"),
+    Api.GEMINI: ("gemini", "Gemini"),
+}
 
 
 class _FaultError(Exception):
@@ -237,16 +250,15 @@ class HttpArm:
     async def _ask(self, prompt: Prompt, trace: _Trace) -> None:
         url = await self.base_url()
         call = self._wire.call(prompt)
-        headers = {
-            **self._wire.headers(self._key()),
-            **call.headers,
-            **self._wire.config.options.get("headers", {}),
-            "content-type": "application/json",
-        }
+        options = self._wire.config.options
+        headers = {**self._wire.headers(self._key()), **options.get("headers", {}), "content-type": "application/json"}
+        body = {**call.body, **options.get("body", {})}
         # Lone surrogates (half a character in the editor's UTF-16) cannot be sent; they become "?".
-        content = json.dumps(call.body, ensure_ascii=False).encode("utf-8", "replace")
+        content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
         trace.sent_ns = now_ns()
-        async with self._client.stream("POST", url + call.path, content=content, headers=headers) as response:
+        async with self._client.stream(
+            "POST", url + options.get("path", call.path), content=content, headers=headers
+        ) as response:
             trace.http_status = response.status_code
             if not response.is_success:
                 raise await self._status_fault(response)
@@ -264,7 +276,7 @@ class HttpArm:
             if data == "[DONE]":
                 trace.is_complete = True
             else:
-                trace.add(self._wire.read(_parsed(data), name))
+                trace.add(self._delta(_parsed(data), name))
                 if not trace.is_complete or not self._ends_at_finish():
                     continue
             break
@@ -276,6 +288,14 @@ class HttpArm:
                     pass
         except (TimeoutError, httpx.HTTPError):
             pass  # The answer is whole; only the connection cannot be used again.
+
+    def _delta(self, event: Mapping[str, Any], name: str) -> Delta:
+        try:
+            return self._wire.read(event, name)
+        except (AttributeError, IndexError, KeyError, TypeError) as fault:
+            raise _FaultError(
+                "bad_stream", "The server sent an event of a form that this API does not have."
+            ) from fault
 
     def _ends_at_finish(self) -> bool:
         """NDJSON says itself which line is the last; in SSE the usage may follow the finish reason."""
@@ -457,16 +477,9 @@ def is_private_host(url: str | None) -> bool:
 
 
 def _wire(config: ArmConfig, label: ArmLabel, templates: Mapping[str, Mapping[str, Any]]) -> Wire:
-    place = f"arms.{label.lower()}"
-    if config.api is Api.OPENAI_COMPLETIONS:
-        from codetrial.arms.openai_completions import OpenAICompletions
-
-        return OpenAICompletions(config, place, templates)
-    if config.api is Api.LLAMACPP_INFILL:
-        from codetrial.arms.llamacpp_infill import LlamaCppInfill
-
-        return LlamaCppInfill(config, place, templates)
-    raise ConfigError(f"[{place}] api = {config.api.value!r} is not available in this version.")
+    module, name = _WIRES[config.api]
+    kind: type[Wire] = getattr(import_module(f"codetrial.arms.{module}"), name)
+    return kind(config, f"arms.{label.lower()}", templates)
 
 
 def _url(config: ArmConfig, wire: Wire) -> str:

@@ -17,7 +17,6 @@ __all__ = ["LlamaCppInfill"]
 class LlamaCppInfill(Wire):
     api: ClassVar[Api] = Api.LLAMACPP_INFILL
     default_url: ClassVar[str | None] = "http://127.0.0.1:8080"
-    known_options: ClassVar[tuple[str, ...]] = ("body",)
 
     @property
     def model(self) -> str:
@@ -37,7 +36,6 @@ class LlamaCppInfill(Wire):
             body["input_extra"] = [{"filename": s.path, "text": s.text} for s in prompt.snippets]
         if self.stops:
             body["stop"] = list(self.stops)
-        body |= self.config.options.get("body", {})
         return Call(path="/infill", body=body)
 
     def read(self, event: Mapping[str, Any], name: str) -> Delta:

@@ -43,7 +43,6 @@ class OpenAICompletions(Wire):
     api: ClassVar[Api] = Api.OPENAI_COMPLETIONS
     default_url: ClassVar[str | None] = "http://127.0.0.1:8080"
     needs_template: ClassVar[bool] = True
-    known_options: ClassVar[tuple[str, ...]] = ("body", "path")
 
     def call(self, prompt: Prompt) -> Call:
         assert self.template is not None  # `needs_template`
@@ -57,8 +56,7 @@ class OpenAICompletions(Wire):
         }
         if self.stops:
             body["stop"] = list(self.stops)
-        body |= self.config.options.get("body", {})
-        return Call(path=self.config.options.get("path", "/v1/completions"), body=body)
+        return Call(path="/v1/completions", body=body)
 
     def read(self, event: Mapping[str, Any], name: str) -> Delta:
         openai_error(event)

@@ -5,7 +5,7 @@ bounds and clocks are `codetrial.arms.http`'s, the same for every API, so that n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from codetrial.arms.base import Prompt, Usage
@@ -24,7 +24,6 @@ class Call:
     path: str
     """Appended to the base URL."""
     body: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +99,7 @@ class Wire:
 
     @property
     def sampling(self) -> Mapping[str, Any]:
-        return {} if self.config.temperature is None else {"temperature": self.config.temperature}
+        return {} if self.config.temperature == "default" else {"temperature": self.config.temperature}
 
     @property
     def post_processing(self) -> tuple[str, ...]:
@@ -125,8 +124,8 @@ class Wire:
         return text
 
 
-CARRIER_OPTIONS = ("headers", "retries", "accelerator", "heal", "http2")
-"""Options that every API over HTTP has: extra headers, retries, which machine it shares, and the like."""
+CARRIER_OPTIONS = ("accelerator", "body", "headers", "http2", "path", "retries")
+"""Options that every API over HTTP has: what is added to each request, retries, which machine does the work."""
 
 
 def number(value: Any) -> int | None:
