@@ -61,7 +61,7 @@ class OpenAICompletions(Wire):
     def read(self, event: Mapping[str, Any], name: str) -> Delta:
         openai_error(event)
         choices = event.get("choices") or [{}]
-        choice = choices[0] if isinstance(choices[0], Mapping) else {}
+        choice = choices[0]
         timings = event.get("timings")
         return Delta(
             text=text_of(choice.get("text")),
