@@ -266,7 +266,11 @@ class HttpArm:
                 raise _FaultError("bad_stream", "The server compressed its answer although it was asked not to.")
             assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _Guarded(response.stream, MAX_BYTES)
-            await self._read(response, trace)
+            try:
+                await self._read(response, trace)
+            except httpx.HTTPError:
+                if not trace.is_complete:
+                    raise  # Otherwise the text is whole, and only the connection's end is missing.
         if not trace.is_complete:
             raise _FaultError("cut_stream", "The connection ended before the answer was complete.")
 
@@ -520,10 +524,16 @@ def _define(config: ArmConfig, label: ArmLabel, wire: Wire) -> ArmDefinition:
         max_tokens=config.max_tokens,
         sampling=wire.sampling,
         post_processing=wire.post_processing,
-        key_env=config.key_env or wire.default_key_env,
+        key_env=config.key_env or _default_key_env(url, wire),
         is_self_hosted=config.self_hosted if config.self_hosted is not None else is_private_host(url),
         options=options,
     )
+
+
+def _default_key_env(url: str, wire: Wire) -> str | None:
+    """The provider's usual variable, for the provider's own host only: a key must not go to another one by default."""
+    own = urlsplit(wire.default_url or "").hostname
+    return wire.default_key_env if urlsplit(url).hostname == own else None
 
 
 def build_http(config: ArmConfig, label: ArmLabel, templates: Mapping[str, Mapping[str, Any]]) -> HttpArm:

@@ -65,7 +65,7 @@ def openai_path(config: ArmConfig, end: str) -> str:
 class OpenAIChat(ChatWire):
     api: ClassVar[Api] = Api.OPENAI_CHAT
     default_url: ClassVar[str | None] = "https://api.openai.com"
-    default_key_env: ClassVar[str | None] = None
+    default_key_env: ClassVar[str | None] = "OPENAI_API_KEY"
     max_stops: ClassVar[int | None] = 4
     known_options: ClassVar[tuple[str, ...]] = ("api_version", "auth", "max_tokens_field")
 
