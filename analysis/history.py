@@ -139,7 +139,9 @@ class History:
         spec = pathspec.GitIgnoreSpec.from_lines(chosen.paths) if chosen.paths else None
         found: list[Commit] = []
         with _translated(self.root):
-            for commit in self._repo.iter_commits(chosen.revision):
+            # Not iter_commits: broken off early, it leaves its process behind.
+            for identifier in self._repo.git.rev_list(chosen.revision, "--").split():
+                commit = self._repo.commit(identifier)
                 if self._is_chosen(commit, chosen):
                     found.append(commit)
                 if chosen.max_commits is not None and len(found) >= chosen.max_commits:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,8 +44,12 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path / "project")
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path / "project")
+    try:
+        yield made
+    finally:
+        made.repo.close()
 
 
 def replayed(before: str, edits: tuple[Edit, ...]) -> str:
@@ -200,7 +205,7 @@ def test_checkout_leaves_the_person_s_own_files_alone(project: Project, tmp_path
     [
         (lambda path: None, "There is no folder"),
         (lambda path: path.mkdir(), "is not a git repository"),
-        (lambda path: Repo.init(path), "has no commits yet"),
+        (lambda path: Repo.init(path).close(), "has no commits yet"),
     ],
 )
 def test_what_is_not_a_history_is_said_in_a_sentence(tmp_path: Path, make: object, sentence: str) -> None:
