@@ -6,7 +6,6 @@ Defaults < the user's file < the project's file < environment < flags.
 variable; their values never come near a configuration, a record or a `repr`.
 """
 
-import copy
 import dataclasses
 import difflib
 import hashlib
@@ -163,6 +162,8 @@ class EditorConfig:
     shadow_cap_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     """How long attempts may run on after the editor has withdrawn its request; 0 closes them at once."""
     horizons_s: tuple[AtLeastOne, ...] = (30, 120, 300, 600)
+    time_scale: Positive = 1.0
+    """For replays and tests only: episodes, debounce, horizons and all waiting for outcomes are divided by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,14 +293,23 @@ def load(
     for path in sources:
         _merge(merged, _read(path))
     origin = " + ".join(str(path) for path in sources) or "the embedded default"
-    if "arms" not in merged:
-        merged["arms"] = copy.deepcopy(dict(EMBEDDED_ARMS))
+    uses_embedded = "arms" not in merged
     for section, values in _environment():
         _merge(merged.setdefault(section, {}), values)
         origin += " + environment"
     for section, flags in (overrides or {}).items():
         _merge(merged.setdefault(section, {}), dict(flags))
+    if uses_embedded:
+        _lay_under(merged.setdefault("arms", {}))
     return _convert(merged, origin, tuple(sources))
+
+
+def _lay_under(arms: dict[str, Any]) -> None:
+    """The embedded pair under what environment and flags say; an arm that names its own `api` is another arm."""
+    for label, embedded in EMBEDDED_ARMS.items():
+        over = arms.get(label, {})
+        if isinstance(over, Mapping) and "api" not in over:
+            arms[label] = {**embedded, **over}
 
 
 def _find(project_dir: Path) -> Path | None:

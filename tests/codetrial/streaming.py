@@ -112,6 +112,7 @@ class StreamingServer:
         """True if the connection can serve another request."""
         left = asyncio.ensure_future(reader.read(1))
         self.open_streams += 1
+        is_open = True
         self.most_open_streams = max(self.most_open_streams, self.open_streams)
         try:
             head = f"HTTP/1.1 {script.status} Status\r\ntransfer-encoding: chunked\r\n"
@@ -143,9 +144,11 @@ class StreamingServer:
                     return False
             writer.write(b"0\r\n\r\n")
             await writer.drain()
+            self.open_streams -= 1
+            is_open = False
             return await self._next_request(left, reader)
         finally:
-            self.open_streams -= 1
+            self.open_streams -= is_open
             if not left.done():
                 left.cancel()
                 await asyncio.wait({left})
