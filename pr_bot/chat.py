@@ -176,7 +176,7 @@ def _read_gemini(reply: Mapping[str, Any]) -> _Reply:
 
 
 def _temperature(arm: ArmConfig) -> dict[str, Any]:
-    return {} if arm.temperature is None else {"temperature": arm.temperature}
+    return {} if arm.temperature == "default" else {"temperature": arm.temperature}
 
 
 def _extra(arm: ArmConfig) -> Mapping[str, Any]:

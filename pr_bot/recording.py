@@ -118,7 +118,7 @@ def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
         template=PROMPT_VERSION,
         stops=(),
         max_tokens=arm.max_tokens,
-        sampling={} if arm.temperature is None else {"temperature": arm.temperature},
+        sampling={} if arm.temperature == "default" else {"temperature": arm.temperature},
         post_processing=("one_repair",),
         key_env=arm.key_env,
         is_self_hosted=bool(arm.self_hosted)

@@ -21,6 +21,8 @@ class Source:
     def __init__(self, repository: Repository, commit: str) -> None:
         self.commit = commit
         self._repository = repository
+        # Where git could not fetch, the change came from the API, and there is nothing here to read.
+        self._is_here = repository.has_commit(commit)
         self._texts: dict[str, str | None] = {}
         self._functions: dict[tuple[str, int], Definition | None] = {}
 
@@ -31,7 +33,7 @@ class Source:
         return self._texts[path]
 
     def _read(self, path: str) -> str | None:
-        data = self._repository.blob(self.commit, path)
+        data = self._repository.blob(self.commit, path) if self._is_here else None
         if data is None or len(data) > MAX_FILE_BYTES:
             return None
         try:

@@ -22,12 +22,6 @@ def mean(values):
 """
 
 
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CODETRIAL_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("CODETRIAL_USER_CONFIG", str(tmp_path / "none.toml"))
-
-
 def configuration(folder: Path, a: ModelServer, b: ModelServer, extra: str = "") -> Path:
     path = folder / "trial.toml"
     path.write_text(

@@ -1,0 +1,148 @@
+"""The GraphQL side, executed over GitHub's own schema."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphql import GraphQLSchema, build_schema, graphql_sync
+
+from tests.fakehub.routing import Actor
+from tests.fakehub.state import Comment, Pull, Repo, User
+
+if TYPE_CHECKING:
+    from tests.fakehub.hub import Hub
+
+__all__ = ["Schema"]
+
+_REACTIONS = {"+1": "THUMBS_UP", "-1": "THUMBS_DOWN", "laugh": "LAUGH", "confused": "CONFUSED", "heart": "HEART",
+              "hooray": "HOORAY", "eyes": "EYES", "rocket": "ROCKET"}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _schema() -> GraphQLSchema:
+    return build_schema((Path(__file__).parent / "spec/schema.graphql").read_text())
+
+
+class Schema:
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
+        self._schema = _schema()
+        self.broken_threads: set[int] = set()
+        """Comments whose thread raises an error inside an answer that is otherwise good: partial data."""
+
+    def execute(self, request: dict[str, Any], actor: Actor) -> dict[str, Any]:
+        result = graphql_sync(
+            self._schema, request["query"], root_value=_Root(self._hub, self), variable_values=request.get("variables")
+        )
+        answer: dict[str, Any] = {"data": result.data}
+        if result.errors:
+            answer["errors"] = [error.formatted for error in result.errors]
+        return answer
+
+
+class _Root:
+    def __init__(self, hub: "Hub", schema: Schema) -> None:
+        self._hub, self._schema = hub, schema
+
+    def repository(self, _info: Any, owner: str, name: str, **_: Any) -> Any:
+        repo = self._hub.repos.get(f"{owner}/{name}")
+        if repo is None or repo.is_deleted:
+            raise ValueError(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
+        return _Repository(self._hub, self._schema, repo)
+
+
+class _Repository:
+    def __init__(self, hub: "Hub", schema: Schema, repo: Repo) -> None:
+        self._hub, self._schema, self._repo = hub, schema, repo
+
+    def pullRequest(self, _info: Any, number: int) -> Any:  # noqa: N802  # GitHub's name.
+        pull = self._repo.pulls.get(number)
+        if pull is None:
+            raise ValueError(f"Could not resolve to a PullRequest with the number of {number}.")
+        return _PullRequest(self._hub, self._schema, pull)
+
+
+class _PullRequest:
+    def __init__(self, hub: "Hub", schema: Schema, pull: Pull) -> None:
+        self._hub, self._schema, self._pull = hub, schema, pull
+        self.number = pull.number
+        self.state = "MERGED" if pull.merged_at else pull.state.upper()
+        self.headRefOid = pull.head
+        self.mergedAt, self.closedAt, self.merged = pull.merged_at, pull.closed_at, pull.merged_at is not None
+
+    def reviewThreads(self, _info: Any, first: int = 100, after: str | None = None, **_: Any) -> dict[str, Any]:  # noqa: N802
+        roots = [comment for comment in self._pull.comments if comment.in_reply_to is None]
+        start = int(after or 0)
+        page = roots[start : start + first]
+        more = start + first < len(roots)
+        return {
+            "totalCount": len(roots),
+            "pageInfo": {"hasNextPage": more, "endCursor": str(start + first), "hasPreviousPage": False},
+            "nodes": [_thread(self._schema, self._pull, comment) for comment in page],
+        }
+
+
+def _thread(schema: Schema, pull: Pull, root: Comment) -> dict[str, Any]:
+    members = [c for c in pull.comments if c is root or c.in_reply_to == root.id]
+
+    def comments(_info: Any, first: int = 100, **_: Any) -> dict[str, Any]:
+        if root.id in schema.broken_threads:
+            raise ValueError("Something went wrong while executing your query.")
+        nodes = [_comment(comment) for comment in members[:first]]
+        return {"totalCount": len(members), "nodes": nodes, "pageInfo": {"hasNextPage": len(members) > first}}
+
+    return {
+        "id": f"T_{root.id}",
+        "isResolved": root.resolved_by is not None,
+        "isOutdated": root.is_outdated,
+        "isCollapsed": root.resolved_by is not None,
+        "resolvedBy": _actor(root.resolved_by) if root.resolved_by else None,
+        "subjectType": root.subject_type.upper(),
+        "path": root.path,
+        "line": root.line,
+        "comments": comments,
+    }
+
+
+def _comment(comment: Comment) -> dict[str, Any]:
+    groups = [
+        {
+            "content": name,
+            "reactors": {"totalCount": n},
+            "users": {"totalCount": n},
+        }
+        for content, name in _REACTIONS.items()
+        if (n := sum(r["content"] == content for r in comment.reactions)) or True
+    ]
+    return {
+        "databaseId": comment.id,
+        "fullDatabaseId": str(comment.id),
+        "body": comment.body,
+        "author": _actor(comment.user),
+        "isMinimized": comment.minimized is not None,
+        "minimizedReason": comment.minimized,
+        "outdated": comment.is_outdated,
+        "createdAt": comment.created_at,
+        "path": comment.path,
+        "line": comment.line,
+        "originalLine": comment.original_line,
+        "reactionGroups": groups,
+        "reactions": lambda _info, first=100, **_: {
+            "totalCount": len(comment.reactions),
+            "nodes": [
+                {"content": _REACTIONS[r["content"]], "createdAt": r["created_at"], "user": _actor(r["user"]),
+                 "databaseId": r["id"], "id": f"RE_{r['id']}"}
+                for r in comment.reactions[:first]
+            ],
+        },
+    }  # fmt: skip
+
+
+def _actor(user: User) -> dict[str, Any]:
+    # GraphQL leaves the suffix of a bot's login away, which REST shows.
+    return {
+        "__typename": user.type,
+        "login": user.login.removesuffix("[bot]"),
+        "databaseId": user.id,
+        "id": f"U_{user.id}",
+    }
