@@ -13,7 +13,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -74,6 +74,23 @@ class FileChange:
     @property
     def typed_chars(self) -> int:
         return sum(len(edit.inserted) for edit in self.edits)
+
+    def only(self, chosen: Sequence[int]) -> "FileChange":
+        """The same change with some of its edits, by number; the others are not made at all.
+
+        Making them silently would put text on the page that was written later than what is being typed.
+        """
+        kept: list[Edit] = []
+        shift = 0
+        for number, edit in enumerate(self.edits):
+            if number in chosen:
+                kept.append(replace(edit, offset=edit.offset + shift))
+            else:
+                shift += len(edit.removed) - len(edit.inserted)
+        text = self.before
+        for edit in kept:
+            text = edit.apply(text)
+        return replace(self, edits=tuple(kept), after=text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import history as module
-from analysis.history import Edit, History, Release, Selection, build_from_releases, edits_between
+from analysis.history import Edit, FileChange, History, Release, Selection, build_from_releases, edits_between
 from codetrial.errors import EvidenceError
 
 ADA = Actor("Ada Example", "ada@example.org")
@@ -67,6 +67,17 @@ lines = st.lists(
 def test_edits_turn_the_old_text_into_the_new_one(old: list[str], new: list[str], end: str) -> None:
     before, after = "".join(old), "".join(new) + end
     assert replayed(before, edits_between(before, after)) == after
+
+
+@given(lines, lines, st.sets(st.integers(0, 6)))
+def test_some_of_the_edits_can_be_made_without_the_others(old: list[str], new: list[str], chosen: set[int]) -> None:
+    before, after = "".join(old), "".join(new)
+    whole = FileChange(path="a", language="python", before=before, after=after, edits=edits_between(before, after))
+    part = whole.only(sorted(chosen))
+    kept = [edit for number, edit in enumerate(whole.edits) if number in chosen]
+    assert [(edit.removed, edit.inserted) for edit in part.edits] == [(edit.removed, edit.inserted) for edit in kept]
+    assert replayed(before, part.edits) == part.after
+    assert whole.only(range(len(whole.edits))) == whole
 
 
 def test_a_changed_word_is_retyped_whole_and_alone() -> None:
