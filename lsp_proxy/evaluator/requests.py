@@ -1,0 +1,220 @@
+"""A completion request as it arrived, and the answers that an editor understands."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pygls.uris import to_fs_path
+
+from analysis.syntax import language_of, place_of
+from codetrial.clock import utc_text
+from codetrial.records import Disposition, Door, Surface, Task
+from lsp_proxy.evaluator.documents import View
+from lsp_proxy.evaluator.edits import Point
+from lsp_proxy.evaluator.recorder import Recorder
+
+__all__ = ["Request", "completion_list", "document_hash", "inline_list", "read_request", "relative_path"]
+
+HASH_DIGITS = 32
+LABEL_CHARS = 60
+_WORD_BEFORE = re.compile(r"\w*$")
+_TRIGGERS = {1: "invoked", 2: "automatic"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, with what the document said at that moment."""
+
+    id: str
+    """The task's id."""
+    wire_id: int | str
+    surface: Surface
+    """What was asked for: INLINE or MENU."""
+    uri: str
+    document: str
+    """Hash of the URI."""
+    version: int | None
+    path: str
+    """Relative to the root; absolute if it lies elsewhere."""
+    language: str
+    line: int
+    character: int
+    at: Point
+    prefix: str
+    suffix: str
+    context: str
+    """The cursor's line before it."""
+    trigger: str | None
+    selected: Mapping[str, Any] | None
+    """What the editor's own menu has selected: an inline item must extend it, or is discarded."""
+    requested_ns: int
+
+    def task(
+        self,
+        recorder: Recorder,
+        *,
+        trial: str,
+        session: str,
+        assignment: str | None,
+        disposition: Disposition,
+        routed_ns: int | None = None,
+    ) -> Task:
+        """The request as a record, its texts stored as the configuration allows."""
+        is_routed = disposition is Disposition.ROUTED
+        return Task(
+            id=self.id,
+            trial=trial,
+            session=session,
+            assignment=assignment,
+            door=Door.EDITOR,
+            disposition=disposition,
+            request_id=json.dumps(self.wire_id),
+            document=self.document,
+            document_version=self.version,
+            language=self.language,
+            place=place_of(self.prefix, self.suffix, self.language),
+            trigger=self.trigger,
+            line=self.line,
+            character=self.character,
+            # Only what was sent to the arms is worth keeping; a document excluded for privacy leaves nothing behind.
+            prefix_hash=recorder.text(self.prefix) if is_routed else None,
+            suffix_hash=recorder.text(self.suffix) if is_routed else None,
+            prefix_chars=len(self.prefix),
+            suffix_chars=len(self.suffix),
+            requested_ns=self.requested_ns,
+            requested_at=utc_text(),
+            routed_ns=routed_ns,
+        )
+
+
+def document_hash(seed: str, uri: str) -> str:
+    """A document's pseudonym in this trial; the seed keeps it from being found by trying paths."""
+    return hashlib.sha256(f"{seed}/{uri}".encode("utf-8", "replace")).hexdigest()[:HASH_DIGITS]
+
+
+def relative_path(uri: str, root: Path) -> str:
+    """The document's path below the root with `/`, or the whole path if it lies elsewhere."""
+    path = to_fs_path(uri) if uri.startswith("file:") else None
+    if path is None:
+        return uri.partition(":")[2].lstrip("/") or uri
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return Path(path).as_posix()
+
+
+def read_request(
+    params: Mapping[str, Any],
+    *,
+    task: str,
+    wire_id: int | str,
+    surface: Surface,
+    view: View,
+    seed: str,
+    root: Path,
+    prefix_chars: int,
+    suffix_chars: int,
+    now_ns: int,
+) -> Request | None:
+    """Take a request in; None if its position is not in the document."""
+    position = params["position"]
+    line, character = position["line"], position["character"]
+    at = view.point(line, character)
+    if at is None:
+        return None
+    uri = params["textDocument"]["uri"]
+    path = relative_path(uri, root)
+    prefix, suffix = view.around(line, character, prefix_chars, suffix_chars)
+    context = params.get("context") or {}
+    trigger = context.get("triggerCharacter") or _TRIGGERS.get(context.get("triggerKind", 0))
+    return Request(
+        id=task,
+        wire_id=wire_id,
+        surface=surface,
+        uri=uri,
+        document=document_hash(seed, uri),
+        version=view.version,
+        path=path,
+        language=language_of(path, view.language_id),
+        line=line,
+        character=character,
+        at=at,
+        prefix=prefix,
+        suffix=suffix,
+        context=view.line(line)[: at.column],
+        trigger=trigger,
+        selected=context.get("selectedCompletionInfo"),
+        requested_ns=now_ns,
+    )
+
+
+def units(text: str, encoding: str) -> int:
+    """A text's length as positions count it."""
+    if text.isascii() or encoding == "utf-32":
+        return len(text)
+    if encoding == "utf-8":
+        return len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def inline_list(
+    request: Request, text: str, *, token: str, command: str | None, encoding: str
+) -> dict[str, Any] | None:
+    """An InlineCompletionList with one item, or None if the editor would discard it."""
+    here = {"line": request.line, "character": request.character}
+    span, insert = {"start": here, "end": here}, text
+    if request.selected is not None:
+        span = request.selected["range"]
+        typed = request.context[_code_points(request.context, span["start"]["character"], encoding) :]
+        insert = typed + text
+        if not insert.startswith(request.selected["text"]):
+            return None
+    item: dict[str, Any] = {"insertText": insert, "range": span}
+    if command is not None:
+        item["command"] = _command(command, token)
+    return {"items": [item]}
+
+
+def completion_list(request: Request, text: str, *, token: str, command: str | None, encoding: str) -> dict[str, Any]:
+    """A CompletionList with one item, which replaces the word before the cursor by itself and the suggestion."""
+    found = _WORD_BEFORE.search(request.context)
+    word = found[0] if found else ""
+    start = request.character - units(word, encoding)
+    first_line = (word + text.lstrip("\n")).partition("\n")[0]
+    label = first_line.strip()
+    item: dict[str, Any] = {
+        "label": label if len(label) <= LABEL_CHARS else label[: LABEL_CHARS - 1] + "…",
+        "kind": 1,
+        "filterText": first_line,
+        # Before the language server's own, which keeps its order: the same rank for both arms.
+        "sortText": "\u0000",
+        "insertTextFormat": 1,
+        "insertTextMode": 1,
+        "commitCharacters": [],
+        "textEdit": {
+            "range": {
+                "start": {"line": request.line, "character": start},
+                "end": {"line": request.line, "character": request.character},
+            },
+            "newText": word + text,
+        },
+        "data": {"codetrial": token},
+    }
+    if command is not None:
+        item["command"] = _command(command, token)
+    return {"isIncomplete": False, "items": [item]}
+
+
+def _command(name: str, token: str) -> dict[str, Any]:
+    return {"title": "", "command": name, "arguments": [token]}
+
+
+def _code_points(line: str, character: int, encoding: str) -> int:
+    for index in range(len(line) + 1):
+        if units(line[:index], encoding) >= character:
+            return index
+    return len(line)
