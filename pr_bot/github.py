@@ -272,6 +272,13 @@ class Api:
     def review_comments(self, pull: Pull) -> list[ReviewComment]:
         return [comment_of(raw) for raw in self._list(f"Listing the comments of {pull.key}", f"{_path(pull)}/comments")]
 
+    def reactions(self, pull: Pull, comment: int) -> list[tuple[str, bool, str]]:
+        """(who, whether that is a bot, what) of a review comment."""
+        path = f"/repos/{pull.repository}/pulls/comments/{comment}/reactions"
+        listed = self._list(f"Listing reactions in {pull.key}", path)
+        self.calls += 1
+        return [((raw.get("user") or {}).get("login") or "ghost", _is_bot(raw), raw["content"]) for raw in listed]
+
     def conditional(self, path: str, etag: str | None) -> Fetched:
         """A read that costs nothing of the hourly limit if nothing has changed."""
         headers = {"Authorization": f"Bearer {self.token()}", "Accept": "application/vnd.github+json"}

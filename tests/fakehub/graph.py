@@ -27,12 +27,10 @@ class Schema:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self._schema = _schema()
-        self.broken_threads: set[int] = set()
-        """Comments whose thread raises an error inside an answer that is otherwise good: partial data."""
 
     def execute(self, request: dict[str, Any], actor: Actor) -> dict[str, Any]:
         result = graphql_sync(
-            self._schema, request["query"], root_value=_Root(self._hub, self), variable_values=request.get("variables")
+            self._schema, request["query"], root_value=_Root(self._hub), variable_values=request.get("variables")
         )
         answer: dict[str, Any] = {"data": result.data}
         if result.errors:
@@ -41,30 +39,30 @@ class Schema:
 
 
 class _Root:
-    def __init__(self, hub: "Hub", schema: Schema) -> None:
-        self._hub, self._schema = hub, schema
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
 
     def repository(self, _info: Any, owner: str, name: str, **_: Any) -> Any:
         repo = self._hub.repos.get(f"{owner}/{name}")
         if repo is None or repo.is_deleted:
             raise ValueError(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
-        return _Repository(self._hub, self._schema, repo)
+        return _Repository(self._hub, repo)
 
 
 class _Repository:
-    def __init__(self, hub: "Hub", schema: Schema, repo: Repo) -> None:
-        self._hub, self._schema, self._repo = hub, schema, repo
+    def __init__(self, hub: "Hub", repo: Repo) -> None:
+        self._hub, self._repo = hub, repo
 
     def pullRequest(self, _info: Any, number: int) -> Any:  # noqa: N802  # GitHub's name.
         pull = self._repo.pulls.get(number)
         if pull is None:
             raise ValueError(f"Could not resolve to a PullRequest with the number of {number}.")
-        return _PullRequest(self._hub, self._schema, pull)
+        return _PullRequest(self._hub, pull)
 
 
 class _PullRequest:
-    def __init__(self, hub: "Hub", schema: Schema, pull: Pull) -> None:
-        self._hub, self._schema, self._pull = hub, schema, pull
+    def __init__(self, hub: "Hub", pull: Pull) -> None:
+        self._hub, self._pull = hub, pull
         self.number = pull.number
         self.state = "MERGED" if pull.merged_at else pull.state.upper()
         self.headRefOid = pull.head
@@ -78,15 +76,15 @@ class _PullRequest:
         return {
             "totalCount": len(roots),
             "pageInfo": {"hasNextPage": more, "endCursor": str(start + first), "hasPreviousPage": False},
-            "nodes": [_thread(self._schema, self._pull, comment) for comment in page],
+            "nodes": [_thread(self._hub, self._pull, comment) for comment in page],
         }
 
 
-def _thread(schema: Schema, pull: Pull, root: Comment) -> dict[str, Any]:
+def _thread(hub: "Hub", pull: Pull, root: Comment) -> dict[str, Any]:
     members = [c for c in pull.comments if c is root or c.in_reply_to == root.id]
 
     def comments(_info: Any, first: int = 100, **_: Any) -> dict[str, Any]:
-        if root.id in schema.broken_threads:
+        if root.id in hub.broken_threads:
             raise ValueError("Something went wrong while executing your query.")
         nodes = [_comment(comment) for comment in members[:first]]
         return {"totalCount": len(members), "nodes": nodes, "pageInfo": {"hasNextPage": len(members) > first}}

@@ -85,6 +85,8 @@ class Hub:
         self.hooks: list[Hook] = []
         self.deliveries: list[dict[str, Any]] = []
         self.violations: list[str] = []
+        self.broken_threads: set[int] = set()
+        """Comments whose thread fails inside a GraphQL answer that is otherwise good: partial data."""
         self.limit, self.used = PRIMARY_LIMIT, 0
         self.lock = threading.RLock()
         self._number = 1000

@@ -166,7 +166,8 @@ class Repo:
             self.git("read-tree", parent, extra=extra)
         for path, content in files.items():
             if content is None:
-                self.git("update-index", "--force-remove", "--", path, extra=extra)
+                gone = f"0 {'0' * 40}\t{path}\0".encode()
+                self.git("update-index", "-z", "--index-info", stdin=gone, extra=extra)
                 continue
             data = content.encode() if isinstance(content, str) else content
             blob = self.git("hash-object", "-w", "--stdin", stdin=data)
