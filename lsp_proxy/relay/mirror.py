@@ -20,6 +20,8 @@ ENCODINGS = ("utf-8", "utf-16", "utf-32")
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 
+_AT = ("line", "character")
+
 Json = Mapping[str, Any]
 
 
@@ -171,7 +173,7 @@ class Document:
         if not isinstance(inserted, str):
             raise _ImpossibleError
         start, end = span["start"], span["end"]
-        if start["line"] > len(self.lines) or min(*start.values(), *end.values()) < 0:
+        if start["line"] > len(self.lines) or min(*map(start.__getitem__, _AT), *map(end.__getitem__, _AT)) < 0:
             raise _ImpossibleError
         first, first_index = self._place(start["line"], start["character"])
         last, last_index = self._place(end["line"], end["character"])

@@ -1,0 +1,239 @@
+"""One direction of the traffic: what was read is written, unless the door for this direction says otherwise.
+
+Forward first, then look. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer
+is not held until its last byte); one that is observed is shown to the door after its bytes have left; only what may
+have to be answered or rewritten waits until it is whole.
+"""
+
+import os
+import select
+import threading
+from typing import Protocol
+
+from lsp_proxy.relay.frames import FrameError, Head, Header, peek, peek_start, read_header
+
+__all__ = ["HOLD", "OBSERVE", "PASS", "WHOLE", "Door", "Outlet", "Pump"]
+
+READ_BYTES = 1 << 16
+"""What a pipe holds."""
+
+MAX_HELD_BYTES = 64 << 20
+"""A frame above this is passed on unseen: holding it would cost memory that nobody expects of a relay."""
+
+PASS, OBSERVE, HOLD, WHOLE = range(4)
+"""What a door wants with a message: nothing; to see it after it has left; to replace it; to say when it is whole."""
+
+
+class Door(Protocol):
+    """What is done with one direction's messages. An exception ends framing for good, so doors guard themselves."""
+
+    def admit(self, head: Head) -> int:
+        """What is wanted with a message, before any of it has left. WHOLE only if the head is not settled."""
+
+    def observe(self, head: Head, body: bytes) -> None:
+        """A message that has been forwarded."""
+
+    def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        """The bytes to send instead of a held frame, possibly none; None leaves it as it is."""
+
+    def missed(self, head: Head) -> None:
+        """A message that was wanted, but is too large; it passes unseen."""
+
+    def lost_framing(self) -> None:
+        """From here on this direction is bytes without meaning."""
+
+
+class Outlet:
+    """Where a direction's bytes go; other threads put whole frames between those of the pump."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._is_inside_frame = False
+        self._is_raw = False
+        self._waiting: list[bytes] = []
+
+    def write(self, data: bytes, *, is_inside_frame: bool = False) -> None:
+        """Write what the pump read; `is_inside_frame` if its last frame goes on."""
+        with self._lock:
+            if data:
+                write_all(self._fd, data)
+            self._is_inside_frame = is_inside_frame
+            if self._waiting and not is_inside_frame:
+                waiting, self._waiting = self._waiting, []
+                write_all(self._fd, b"".join(waiting))
+
+    def inject(self, frame: bytes) -> None:
+        """Send a frame of our own, now or right after the frame that is under way; nothing once framing is lost."""
+        with self._lock:
+            if self._is_raw:
+                return
+            if self._is_inside_frame:
+                self._waiting.append(frame)
+            else:
+                write_all(self._fd, frame)
+
+    def go_raw(self) -> None:
+        """No more frames of ours: nobody knows where one would fit."""
+        with self._lock:
+            self._is_raw = True
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Tell the far side that nothing more comes."""
+        with self._lock:
+            self._is_raw = True
+            os.close(self._fd)
+
+
+class Pump:
+    """Carries one direction until its source ends."""
+
+    def __init__(self, source: int, outlet: Outlet, door: Door) -> None:
+        self._source = source
+        self._outlet = outlet
+        self._door = door
+        self._unsent = b""
+        """Read, and not yet written; whatever goes wrong, these bytes go out next."""
+
+    def run(self) -> None:
+        """Forward until the source ends; OSError means that the far side is gone."""
+        try:
+            self._run_framed()
+        except OSError:
+            raise
+        except Exception:
+            # Not the base protocol, or a fault of ours: neither may cost the person their language server.
+            self._door.lost_framing()
+            self._run_raw()
+
+    def _run_framed(self) -> None:
+        while chunk := read(self._source, READ_BYTES):
+            self._unsent = self._unsent + chunk if self._unsent else chunk
+            self._forward()
+        self._send(len(self._unsent))
+
+    def _run_raw(self) -> None:
+        self._outlet.go_raw()
+        self._send(len(self._unsent))
+        while chunk := read(self._source, READ_BYTES):
+            self._outlet.write(chunk)
+
+    def _send(self, count: int) -> None:
+        """Write the first bytes of `_unsent`."""
+        data = self._unsent
+        if count == len(data):
+            self._unsent = b""
+            self._outlet.write(data)
+        elif count:
+            self._unsent = data[count:]
+            self._outlet.write(data[:count])
+
+    def _forward(self) -> None:
+        """Send on what can be sent of the bytes at hand."""
+        door = self._door
+        at = 0
+        """Up to here `_unsent` is whole frames that pass."""
+        seen: list[tuple[Head, bytes]] = []
+        try:
+            while at < len(self._unsent) and (header := read_header(self._unsent, at)):
+                end = header.body + header.length
+                if end > len(self._unsent):
+                    break
+                head = peek(self._unsent, header.body, end)
+                wish = door.admit(head)
+                if wish == OBSERVE:
+                    seen.append((head, self._unsent[header.body : end]))
+                elif wish >= HOLD:
+                    self._send(at)
+                    show(door, seen)
+                    self._replace(head, end - at, header.body - at)
+                    end = 0
+                at = end
+            else:
+                header = None
+        except FrameError:
+            self._send(at)
+            show(door, seen)
+            raise
+        self._send(at)
+        show(door, seen)
+        if header is not None:
+            self._forward_partial(Header(header.body - at, header.length))
+
+    def _replace(self, head: Head, frame_bytes: int, body_at: int) -> None:
+        """Send what the door gives for the first frame of `_unsent`."""
+        frame = self._unsent[:frame_bytes]
+        instead = self._door.replace(head, frame, frame[body_at:])
+        if instead is None:
+            self._send(frame_bytes)
+            return
+        self._unsent = self._unsent[frame_bytes:]
+        if instead:
+            self._outlet.write(instead)
+
+    def _forward_partial(self, header: Header) -> None:
+        """Deal with the frame that `_unsent` begins with and does not yet hold to its end."""
+        head = peek_start(self._unsent, header.body)
+        if head is None:
+            return  # Some more bytes will tell.
+        wish = self._door.admit(head)
+        missing = header.body + header.length - len(self._unsent)
+        if wish != PASS and header.length > MAX_HELD_BYTES:
+            self._door.missed(head)
+            wish = PASS
+        if wish >= HOLD:
+            self._await_rest(missing)
+        else:
+            self._stream_rest(header, missing, head if wish == OBSERVE else None)
+
+    def _await_rest(self, missing: int) -> None:
+        parts = [self._unsent]
+        try:
+            while missing and (chunk := read(self._source, min(missing, READ_BYTES))):
+                parts.append(chunk)
+                missing -= len(chunk)
+        finally:
+            self._unsent = b"".join(parts)
+        if not missing:
+            self._forward()
+
+    def _stream_rest(self, header: Header, missing: int, observed: Head | None) -> None:
+        parts = [self._unsent]
+        self._unsent = b""
+        self._outlet.write(parts[0], is_inside_frame=True)
+        while missing:
+            chunk = read(self._source, min(missing, READ_BYTES))
+            if not chunk:
+                return
+            missing -= len(chunk)
+            self._outlet.write(chunk, is_inside_frame=missing > 0)
+            if observed is not None:
+                parts.append(chunk)
+        if observed is not None:
+            self._door.observe(observed, b"".join(parts)[header.body :])
+
+
+def show(door: Door, seen: list[tuple[Head, bytes]]) -> None:
+    """Let the door look at what has left, once."""
+    while seen:
+        door.observe(*seen.pop(0))
+
+
+def read(fd: int, count: int) -> bytes:
+    """At least one byte, or none at the end."""
+    while True:
+        try:
+            return os.read(fd, count)
+        except BlockingIOError:
+            # Whoever shares this pipe with us has made it non-blocking.
+            select.select([fd], [], [])
+
+
+def write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select([], [fd], [])

@@ -1,0 +1,712 @@
+"""The relay: two pumps and a loop between an editor, its language server and the evaluator.
+
+The pumps' threads carry the traffic and ask the doors below about each message; the main thread runs the loop: the
+evaluator's answers, deadlines, processes, the pause file. Whatever fails here, the rule is the same: the bytes that
+came go on as they came.
+"""
+
+import contextlib
+import gc
+import os
+import resource
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from lsp_proxy.relay import rewrite
+from lsp_proxy.relay.frames import FrameError, FrameReader, Head, encode, id_key, peek
+from lsp_proxy.relay.ledger import BYPASSED, NOTHING, PARTIAL_RESULT, UNMERGEABLE, Ledger, Settled
+from lsp_proxy.relay.link import Link
+from lsp_proxy.relay.main import Options
+from lsp_proxy.relay.mirror import ENCODINGS
+from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump
+from lsp_proxy.relay.state import StateFile, is_paused, runtime_dir
+from lsp_proxy.relay.supervise import Evaluator
+
+__all__ = ["Relay"]
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+MERGE_BUDGET_NS = 20 * MS
+"""How long a completion answer may wait for a suggestion, until the evaluator has read what codetrial.toml says."""
+INLINE_DEADLINE_NS = 5 * SECOND
+TICK_NS = SECOND // 2
+"""A pause takes effect within a second."""
+GRACE_NS = 2 * SECOND
+"""A server whose editor has vanished may take so long to end by itself."""
+GRACE_AFTER_EXIT_NS = 10 * SECOND
+"""One that was asked to exit may write its caches."""
+DRAIN_S = 1.0
+"""A dead server's last bytes may come from the pipe for so long; a grandchild that keeps it open does not keep us."""
+FAULTS_TO_BYPASS = 3
+FAULTS_WITHIN_NS = 60 * SECOND
+SLOW_HOOK_NS = 50 * MS
+"""Of processor time: a hook above it counts as a fault, for the editor waited."""
+
+ERROR, WARNING, INFO, LOG = 1, 2, 3, 4
+LEVELS = {"error": ERROR, "warning": WARNING, "info": INFO, "log": LOG}
+
+DOCUMENTS = (
+    "textDocument/didOpen",
+    "textDocument/didChange",
+    "textDocument/didClose",
+    "notebookDocument/didOpen",
+    "notebookDocument/didChange",
+    "notebookDocument/didClose",
+)
+COPIED = ("textDocument/didSave", "notebookDocument/didSave", "shutdown")
+COMPLETION = "textDocument/completion"
+INLINE = "textDocument/inlineCompletion"
+RESOLVE = "completionItem/resolve"
+EXECUTE = "workspace/executeCommand"
+CANCEL = "$/cancelRequest"
+
+_T = TypeVar("_T")
+
+
+class Relay:
+    """One session of one editor with one language server."""
+
+    def __init__(self, options: Options, server: int, to_server: int, from_server: int) -> None:
+        self.options = options
+        self.session = os.urandom(13).hex()
+        self.server_pid = server
+        self._from_server = from_server
+        self.ledger = Ledger()
+        self.link = Link()
+        self.evaluator = Evaluator(options, self.session)
+        self.to_editor = Outlet(1)
+        self.to_server = Outlet(to_server)
+        self._editor_pump = Pump(0, self.to_server, EditorDoor(self))
+        self._server_pump = Pump(from_server, self.to_editor, ServerDoor(self))
+        self._runtime_dir = runtime_dir()
+        self._state = StateFile(self._runtime_dir)
+
+        self.editor = rewrite.ClientAbilities(has_inline=False, has_commands=False, name=None)
+        self.initialize_key: bytes | None = None
+        """The id of an `initialize` that the server has not answered."""
+        self.is_initialized = False
+        """The server's answer has gone to the editor."""
+        self.may_tell = False
+        """The editor has said `initialized`: it can show messages now."""
+        self.command: str | None = None
+        """Our own, by which an editor confirms an acceptance; unique, because editors register commands globally."""
+        self.surface = options.surface
+        self.has_announced_inline = False
+        self.encoding = "utf-16"
+        self.server_info: dict[str, Any] = {}
+        self.merge_budget_ns = MERGE_BUDGET_NS
+        self.inline_deadline_ns = INLINE_DEADLINE_NS
+        self.is_paused = False
+        self.is_bypassed = False
+        self.has_exited = False
+        """The editor has sent `exit`."""
+
+        self._asked_ns: int | None = None
+        """When the evaluator was asked something, if nothing has come from it since."""
+        self._faults: list[int] = []
+        self._told: set[str] = set()
+        self._untold: list[tuple[int, str]] = []
+        self._reader = FrameReader()
+        self._end_ns: int | None = None
+        """When the server is to be ended because its editor is gone."""
+        self._signals_sent = 0
+        self._next_tick_ns = 0
+        self._watches_write = False
+        self._started_ns = time.monotonic_ns()
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+
+    # The loop
+
+    def run(self) -> int:
+        """Carry traffic until the server ends; returns (or dies with) the status that it ended with."""
+        self._take_signals()
+        from_editor = threading.Thread(target=self._carry_to_server, daemon=True)
+        from_server = threading.Thread(target=self._carry_to_editor, daemon=True)
+        from_editor.start()
+        from_server.start()
+        gc.freeze()
+        status = self._loop()
+        from_server.join(DRAIN_S)
+        for settled in self.ledger.release_all(BYPASSED):
+            self.carry_out(settled)
+        self._leave()
+        return _end_like(status)
+
+    def _loop(self) -> int:
+        while True:
+            if (status := self._server_status()) is not None:
+                return status
+            try:
+                self._turn()
+            except Exception as fault:
+                self.fault(fault)
+
+    def _turn(self) -> None:
+        now = time.monotonic_ns()
+        if now >= self._next_tick_ns:
+            self._next_tick_ns = now + TICK_NS
+            self._tick()
+        self._supervise(now)
+        for settled in self.ledger.overdue(now):
+            self.carry_out(settled)
+        self._wait(now)
+
+    def _wait(self, now: int) -> None:
+        """Sleep until something happens or is due."""
+        due = [self._next_tick_ns, self.ledger.next_due_ns(), self._end_ns]
+        if self.is_initialized:
+            due.append(self.evaluator.due_ns)
+        timeout_ns = max(0, min(at for at in due if at is not None) - time.monotonic_ns())
+        connection = self.evaluator.connection
+        poll = select.poll()
+        poll.register(self._wake_in, select.POLLIN)
+        if connection is not None:
+            self._watches_write = self.link.wants_write
+            poll.register(connection, select.POLLIN | (select.POLLOUT if self._watches_write else 0))
+        # Rounded up: waking before something is due would only mean another turn.
+        events = dict(poll.poll(-(-timeout_ns // MS)))
+        self._watches_write = False
+        if self._wake_in in events:
+            _empty(self._wake_in)
+        if connection is None or not (event := events.get(connection.fileno(), 0)):
+            return
+        if event & select.POLLOUT:
+            self.link.flush()
+        if event & ~select.POLLOUT:
+            self._read_evaluator()
+
+    def wake(self) -> None:
+        """Let the loop look again: something is due sooner than it knows, or the link has something to write."""
+        with contextlib.suppress(OSError):  # Full: it is awake already.
+            os.write(self._wake_out, b"x")
+
+    def _tick(self) -> None:
+        paused = is_paused(self._runtime_dir)
+        if paused != self.is_paused:
+            self.is_paused = paused
+            self.offer(rewrite.notification("codetrial/paused", {"paused": paused}))
+        if self.is_initialized:
+            self._write_state()
+
+    def _write_state(self) -> None:
+        self._state.write(
+            server=self.options.server,
+            server_name=self.server_info.get("name"),
+            editor=self.editor.name,
+            root=os.getcwd(),
+            session=self.session,
+            origin=self.options.origin,
+            surface=self.surface,
+            is_paused=self.is_paused,
+            is_bypassed=self.is_bypassed,
+            evaluator_pid=self.evaluator.pid,
+            evaluator_starts=self.evaluator.generation,
+            is_evaluator_silent=self.is_silent(),
+            started_epoch_s=int(time.time() - (time.monotonic_ns() - self._started_ns) / SECOND),
+        )
+
+    # The language server and the editor
+
+    def _carry_to_server(self) -> None:
+        try:
+            self._editor_pump.run()
+        except OSError:
+            # The server does not read any more: the editor shall see what it would see without us.
+            os.close(0)
+        self.to_server.close()
+        self._end_ns = time.monotonic_ns() + (GRACE_AFTER_EXIT_NS if self.has_exited else GRACE_NS)
+        self.wake()
+
+    def _carry_to_editor(self) -> None:
+        try:
+            self._server_pump.run()
+        except OSError:
+            self._end_ns = time.monotonic_ns() + GRACE_NS
+        else:
+            for settled in self.ledger.release_all(BYPASSED):
+                self.carry_out(settled)
+        os.close(self._from_server)
+        self.to_editor.close()
+        self.wake()
+
+    def _server_status(self) -> int | None:
+        try:
+            pid, status = os.waitpid(self.server_pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def _take_signals(self) -> None:
+        signal.set_wakeup_fd(self._wake_out, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_stop)
+
+    def _on_stop(self, number: int, _frame: object) -> None:
+        # In a thread: the main one may be stuck in a write to an editor that does not read.
+        threading.Thread(target=self._stop_server, args=(number,), daemon=True).start()
+
+    def _stop_server(self, number: int) -> None:
+        """End the server as the signal would have ended it, then with more force."""
+        for force in (number, signal.SIGTERM, signal.SIGKILL):
+            self._signal_server(force)
+            time.sleep(GRACE_NS / SECOND)
+        os._exit(128 + number)
+
+    def _signal_server(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # It has ended.
+            os.kill(self.server_pid, number)
+
+    def _leave(self) -> None:
+        self._state.remove()
+        self.evaluator.reap()
+        if self.evaluator.is_stopped:
+            self.evaluator.kill()  # Nobody else would ever wake it.
+
+    # The evaluator
+
+    def _supervise(self, now: int) -> None:
+        if self._end_ns is not None and now >= self._end_ns:
+            self._signal_server(signal.SIGKILL if self._signals_sent else signal.SIGTERM)
+            self._signals_sent += 1
+            self._end_ns = now + SECOND
+        if (ended := self.evaluator.reap()) is not None:
+            self._evaluator_ended(ended.how)
+        is_due = self.evaluator.due_ns is not None and now >= self.evaluator.due_ns
+        is_first = self.is_initialized and self.evaluator.generation == 0 and self.evaluator.due_ns is None
+        if self.is_initialized and not self.is_bypassed and self._end_ns is None and (is_due or is_first):
+            self._start_evaluator()
+
+    def _start_evaluator(self) -> None:
+        try:
+            connection = self.evaluator.start()
+        except (OSError, ValueError) as fault:
+            self.evaluator.generation += 1
+            self.tell(WARNING, f"codetrial cannot start its evaluator ({fault}). Your language server is not affected.")
+            return
+        self._reader = FrameReader()
+        self._asked_ns = None
+        self.link.attach(connection, rewrite.notification("codetrial/session", self._session()))
+        if self.is_paused:
+            self.offer(rewrite.notification("codetrial/paused", {"paused": True}))
+
+    def _session(self) -> dict[str, Any]:
+        return {
+            "session": self.session,
+            "generation": self.evaluator.generation,
+            "origin": self.options.origin,
+            "acceptCommand": self.command,
+            "surface": self.surface,
+            "positionEncoding": self.encoding,
+            "serverName": self.server_info.get("name"),
+            "serverVersion": self.server_info.get("version"),
+            "startedNs": self._started_ns,
+            "restarts": self.evaluator.generation - 1,
+        }
+
+    def _evaluator_ended(self, how: str) -> None:
+        self.link.detach()
+        for settled in self.ledger.release_all(BYPASSED):
+            self.carry_out(settled)
+        if self.has_exited:
+            return
+        again = "It is started again" if self.evaluator.due_ns is not None else "It is not started again"
+        message = f"codetrial's evaluator ended ({how}). {again}; your language server is not affected."
+        # One message a session: the person can do nothing about the second one.
+        self.tell(LOG if self._told else WARNING, message)
+
+    def _read_evaluator(self) -> None:
+        connection = self.evaluator.connection
+        if connection is None:
+            return
+        try:
+            chunk = connection.recv(1 << 16)
+            bodies = self._reader.feed(chunk)
+        except BlockingIOError:
+            return
+        except (OSError, FrameError):
+            chunk, bodies = b"", []
+        if not chunk:
+            # Its end of the link is closed or unreadable: as good as dead.
+            self.evaluator.connection = None
+            self.link.detach()
+            self.evaluator.kill()
+            return
+        self._asked_ns = None
+        for body in bodies:
+            try:
+                self._hear(body)
+            except Exception as fault:
+                self.fault(fault)
+
+    def _hear(self, body: bytes) -> None:
+        """One message of the evaluator."""
+        head = peek(body)
+        if head.method == "codetrial/settings":
+            self._apply_settings(rewrite.params_of(body))
+        elif head.method == "codetrial/notice":
+            params = rewrite.params_of(body)
+            self.tell(LEVELS.get(str(params.get("level")), LOG), str(params["message"]))
+        elif head.method is None and head.id is not None and head.id in self.ledger:
+            self._hear_answer(head.id, body)
+
+    def _hear_answer(self, token: bytes, body: bytes) -> None:
+        try:
+            if self.ledger.is_inline(token):
+                settled = self.ledger.evaluator_answers_inline(token, rewrite.inline_result(body))
+            else:
+                settled = self.ledger.evaluator_offers_menu(token, rewrite.offer_of(body))
+        except (ValueError, KeyError, AttributeError, RecursionError) as fault:
+            settled = self.ledger.forget(token, UNMERGEABLE)
+            self.fault(fault)
+        if settled is not None:
+            self.carry_out(settled)
+
+    def _apply_settings(self, params: dict[str, Any]) -> None:
+        if self.options.surface == "auto" and (surface := params.get("surface")) in ("inline", "menu", "none"):
+            self.surface = surface
+        for name in ("mergeBudgetMs", "inlineDeadlineMs"):
+            value = params.get(name)
+            if isinstance(value, int | float) and 0 <= value <= 60_000:
+                if name == "mergeBudgetMs":
+                    self.merge_budget_ns = int(value * MS)
+                else:
+                    self.inline_deadline_ns = int(value * MS)
+
+    # What the doors use
+
+    def is_silent(self) -> bool:
+        """Whether the evaluator has let a whole deadline pass without a byte: until it speaks, nobody waits for it."""
+        asked = self._asked_ns
+        return self.evaluator.is_stopped or (
+            asked is not None and time.monotonic_ns() - asked > self.inline_deadline_ns
+        )
+
+    def may_offer(self, surface: str) -> bool:
+        """Whether a suggestion could be offered on this surface now."""
+        return (
+            self.surface == surface
+            and self.link.is_open
+            and not self.is_paused
+            and not self.is_bypassed
+            and not self.is_silent()
+        )
+
+    def offer(self, body: bytes, *, is_question: bool = False) -> bool:
+        """Copy a message to the evaluator."""
+        is_taken = self.link.offer(body)
+        if is_taken and is_question and self._asked_ns is None:
+            self._asked_ns = time.monotonic_ns()
+        self.wake_for_link()
+        return is_taken
+
+    def wake_for_link(self) -> None:
+        if self.link.wants_write and not self._watches_write:
+            self.wake()
+
+    def carry_out(self, settled: Settled) -> None:
+        """Send the editor what an entry ended with, and tell the evaluator what became of its answer."""
+        if settled.frame:
+            try:
+                self.to_editor.inject(settled.frame)
+            except OSError:
+                return  # The editor is gone; the pumps find out by themselves.
+        if settled.reason != NOTHING:
+            self.offer(delivered(settled))
+
+    def tell(self, level: int, message: str) -> None:
+        """Say something to the person, once a session; `LOG` goes where only the curious look."""
+        if message in self._told:
+            return
+        self._told.add(message)
+        if not self.may_tell:
+            self._untold.append((level, message))
+            return
+        method = "window/logMessage" if level == LOG else "window/showMessage"
+        with contextlib.suppress(OSError):  # Nobody is there to be told.
+            self.to_editor.inject(encode(rewrite.notification(method, {"type": level, "message": message})))
+
+    def tell_pending(self) -> None:
+        """The editor can show messages from now on."""
+        self.may_tell = True
+        untold, self._untold = self._untold, []
+        for level, message in untold:
+            self._told.discard(message)
+            self.tell(level, message)
+
+    def fault(self, fault: Exception) -> None:
+        """Count a fault of ours; too many, and for the rest of the session we only carry bytes."""
+        now = time.monotonic_ns()
+        self._faults = [at for at in self._faults if now - at < FAULTS_WITHIN_NS] + [now]
+        if len(self._faults) >= FAULTS_TO_BYPASS:
+            self.bypass(f"{type(fault).__name__}: {fault}")
+
+    def bypass(self, why: str) -> None:
+        """Carry bytes and nothing else from now on."""
+        if self.is_bypassed:
+            return
+        self.is_bypassed = True
+        for settled in self.ledger.release_all(BYPASSED):
+            self.carry_out(settled)
+        self.tell(LOG, f"codetrial has switched itself off for this session ({why}). Nothing else changes.")
+
+    def guarded(self, hook: Callable[[], _T], otherwise: _T) -> _T:
+        """Run a hook of a door; whatever it does, the traffic goes on."""
+        began = time.thread_time_ns()
+        try:
+            return hook()
+        except Exception as fault:
+            self.fault(fault)
+            return otherwise
+        finally:
+            if time.thread_time_ns() - began > SLOW_HOOK_NS:
+                self.fault(TimeoutError("looking at a message took more than 50 ms"))
+
+
+class EditorDoor:
+    """What is done with the editor's messages."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        wishes: dict[str | None, Callable[[Head], int]] = dict.fromkeys(DOCUMENTS, lambda _: OBSERVE)
+        wishes |= dict.fromkeys(COPIED, lambda _: OBSERVE)
+        wishes |= {
+            "initialize": self._admit_initialize,
+            "initialized": lambda _: OBSERVE,
+            "exit": lambda _: OBSERVE,
+            CANCEL: lambda _: HOLD if len(self._relay.ledger) else OBSERVE,
+            COMPLETION: self._admit_completion,
+            INLINE: lambda head: HOLD if self._relay.has_announced_inline and head.id else OBSERVE,
+            RESOLVE: lambda head: HOLD if self._relay.ledger.tokens and head.id else PASS,
+            EXECUTE: lambda head: HOLD if self._relay.command and head.id else PASS,
+        }
+        self._wishes = wishes
+
+    def admit(self, head: Head) -> int:
+        wish = self._wishes.get(head.method)
+        if wish is None:
+            return PASS if head.is_settled or head.method else WHOLE
+        if not head.is_settled and head.method not in DOCUMENTS:
+            return WHOLE
+        try:
+            return wish(head)
+        except Exception as fault:
+            self._relay.fault(fault)
+            return PASS
+
+    def _admit_initialize(self, head: Head) -> int:
+        # Now, not when it is observed: the server could answer before that.
+        self._relay.initialize_key = id_key(head.id) if head.id else None
+        return OBSERVE
+
+    def _admit_completion(self, head: Head) -> int:
+        if head.id is not None and self._relay.may_offer("menu"):
+            self._relay.ledger.expect_menu(head.id)
+        return OBSERVE
+
+    def observe(self, head: Head, body: bytes) -> None:
+        self._relay.guarded(lambda: self._observe(head, body), None)
+
+    def _observe(self, head: Head, body: bytes) -> None:
+        relay, method = self._relay, head.method
+        if method in DOCUMENTS:
+            relay.link.observe(str(method), body)
+            relay.wake_for_link()
+        elif method == COMPLETION:
+            self._copy_completion(head, body)
+        elif method == "initialize":
+            relay.editor = rewrite.abilities(body)
+            relay.link.keep(body)
+        elif method == "initialized":
+            relay.link.keep(body)
+            relay.tell_pending()
+        else:
+            relay.has_exited = relay.has_exited or method == "exit"
+            relay.offer(body)
+
+    def _copy_completion(self, head: Head, body: bytes) -> None:
+        relay = self._relay
+        if head.id is None:
+            return
+        if not relay.is_bypassed:
+            # A copy even when nothing can be offered: the evaluator records and shadows every request.
+            is_taken = relay.offer(body, is_question=True)
+        if b'"partialResultToken"' in body:
+            reason = PARTIAL_RESULT  # The items come as progress; the answer itself may be empty.
+        elif relay.is_bypassed or not is_taken:
+            reason = BYPASSED
+        else:
+            return
+        if (settled := relay.ledger.forget(head.id, reason)) is not None:
+            relay.carry_out(settled)
+
+    def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        if head.method == INLINE:
+            # Never forwarded: the server did not announce it, we did.
+            null = encode(rewrite.answer(head.id or b"null", b"null"))
+            taken = self._relay.guarded(lambda: self._hold_inline(head.id or b"", body), False)
+            if not taken:
+                self._relay.to_editor.inject(null)
+            return b""
+        return self._relay.guarded(lambda: self._replace(head, body), None)
+
+    def _replace(self, head: Head, body: bytes) -> bytes | None:
+        if head.method == CANCEL:
+            return self._cancel(body)
+        token = head.id or b""
+        if head.method == RESOLVE:
+            result = rewrite.resolved(body, self._relay.ledger.tokens) if b"codetrial" in body else None
+            return None if result is None else self._answer(token, result)
+        if self._relay.command is None or self._relay.command.encode() not in body:
+            return None
+        if rewrite.command_of(body) != self._relay.command:
+            return None
+        self._relay.offer(body)
+        return self._answer(token, b"null")
+
+    def _answer(self, token: bytes, result: bytes) -> bytes:
+        self._relay.to_editor.inject(encode(rewrite.answer(token, result)))
+        return b""
+
+    def _cancel(self, body: bytes) -> bytes | None:
+        relay = self._relay
+        token = rewrite.cancelled(body)
+        is_ours = token is not None and relay.ledger.is_inline(token)
+        relay.offer(body)
+        if token is not None and (settled := relay.ledger.cancel(token)) is not None:
+            relay.carry_out(settled)
+        return b"" if is_ours else None
+
+    def _hold_inline(self, token: bytes, body: bytes) -> bool:
+        """Whether the evaluator is waited for; if not, the caller answers."""
+        relay = self._relay
+        if not relay.may_offer("inline"):
+            if not relay.is_bypassed and relay.offer(body, is_question=True):
+                relay.offer(delivered(Settled(token, b"", BYPASSED, None)))
+            return False
+        relay.ledger.hold_inline(token, time.monotonic_ns() + relay.inline_deadline_ns)
+        if not relay.offer(body, is_question=True):
+            # Whoever settles it first answers: the caller only if nobody else has.
+            return relay.ledger.forget(token, BYPASSED) is None
+        relay.wake()
+        return True
+
+    def missed(self, head: Head) -> None:
+        if head.method in DOCUMENTS:
+            self._relay.link.forget_texts()
+
+    def lost_framing(self) -> None:
+        self._relay.bypass("the editor's messages cannot be told apart")
+
+
+class ServerDoor:
+    """What is done with the server's messages."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def admit(self, head: Head) -> int:
+        relay = self._relay
+        if head.method is not None or (relay.initialize_key is None and not len(relay.ledger)):
+            return PASS
+        if head.id is None:
+            return PASS if head.is_settled else WHOLE
+        if relay.initialize_key == id_key(head.id):
+            return HOLD
+        if head.id not in relay.ledger or relay.ledger.is_inline(head.id):
+            return PASS
+        return HOLD
+
+    def observe(self, head: Head, body: bytes) -> None:
+        """Nothing of the server's is observed."""
+
+    def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        return self._relay.guarded(lambda: self._replace(head, frame, body), None)
+
+    def _replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        relay, token = self._relay, head.id or b""
+        if relay.initialize_key == id_key(token):
+            return self._initialized(frame, body)
+        settled = relay.ledger.server_answered(token, frame, time.monotonic_ns() + relay.merge_budget_ns)
+        if settled is None:
+            relay.wake()
+        else:
+            relay.carry_out(settled)
+        return b""
+
+    def _initialized(self, frame: bytes, body: bytes) -> bytes | None:
+        """The answer to `initialize`, with what we can do added to it."""
+        relay = self._relay
+        relay.initialize_key = None
+        said = rewrite.initialize_answer(body)
+        if said is None:
+            return None  # An error: the editor may try again.
+        relay.server_info = said.info
+        if said.encoding in ENCODINGS:
+            relay.encoding = said.encoding
+            relay.link.set_encoding(said.encoding)
+            new = self._announce(body, has_inline=said.has_inline)
+        else:
+            relay.bypass(f"the server counts characters in an unknown way, {said.encoding!r}")
+            new = body
+        relay.to_editor.inject(frame if new == body else encode(new))
+        relay.is_initialized = True
+        relay.wake()
+        return b""
+
+    def _announce(self, body: bytes, *, has_inline: bool) -> bytes:
+        relay, wanted = self._relay, self._relay.options.surface
+        with_inline = relay.editor.has_inline and not has_inline and wanted in ("auto", "inline")
+        command = f"codetrial.accepted.{os.urandom(4).hex()}" if relay.editor.has_commands else None
+        new = rewrite.announce(body, with_inline=with_inline, command=command)
+        relay.command, relay.has_announced_inline = command, with_inline
+        if with_inline:
+            relay.surface = "inline"
+        elif wanted == "auto":
+            # A server that offers inline completions itself is not competed with.
+            relay.surface = "none" if has_inline and relay.editor.has_inline else "menu"
+        elif wanted == "inline":
+            relay.surface = "none"
+        return new
+
+    def missed(self, head: Head) -> None:
+        """An answer too large to be merged with passes, and so does its request."""
+        if head.id is not None:
+            self._relay.ledger.forget(head.id, BYPASSED)
+
+    def lost_framing(self) -> None:
+        self._relay.bypass("the server's messages cannot be told apart")
+
+
+def delivered(settled: Settled) -> bytes:
+    """What became of the evaluator's answer, as the link says it."""
+    reason = b"null" if settled.reason is None else b'"%b"' % settled.reason.encode()
+    token = b"null" if settled.suggestion is None else rewrite.quoted(settled.suggestion)
+    return (
+        b'{"jsonrpc":"2.0","method":"codetrial/delivered","params":{"id":%b,"delivered":%b,"reason":%b,'
+        b'"tNs":%d,"token":%b}}'
+        % (settled.token, b"true" if settled.reason is None else b"false", reason, time.monotonic_ns(), token)
+    )
+
+
+def _empty(fd: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(fd, 4096):
+            pass
+
+
+def _end_like(status: int) -> int:
+    """Leave as the server left, with its status or by its signal; threads that wait for the editor do not keep us."""
+    if status < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # The dump would be of the wrong program.
+        if -status != signal.SIGKILL:
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status if status >= 0 else 128 - status)
