@@ -13,6 +13,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from rapidfuzz.distance import Levenshtein
+
 from analysis.scores import MOSTLY_KEPT, kept_share
 from codetrial.records import ArmLabel, OutcomeClass, Surface
 from lsp_proxy.evaluator.edits import Edit, Point, Span
@@ -116,6 +118,11 @@ class Offer:
         return self.verdict is None and self._rule is None and self._completed_ns is None
 
     @property
+    def _may_be_taken_in_parts(self) -> bool:
+        """A menu item is taken whole, and no client that gathers keystrokes can take a part."""
+        return self.surface is Surface.INLINE and not self.gathers_keystrokes
+
+    @property
     def is_taken(self) -> bool:
         """The whole was taken; whether it stays is not known yet."""
         return self._rule is not None and self.verdict is None
@@ -177,7 +184,7 @@ class Offer:
         by_hand = self._is_keystroke(edits, before)
         if matched == len(self._want):
             self._complete(before, by_hand=by_hand, now_ns=now_ns)
-        elif by_hand or self.surface is not Surface.INLINE or not (edge := self._edge(matched)):
+        elif by_hand or not self._may_be_taken_in_parts or not (edge := self._edge(matched)):
             self._typed += gained
         else:
             self._parts.append(edge)
@@ -301,8 +308,10 @@ class Offer:
 
     def _judge_taken(self, document: Readable, now_ns: int) -> Verdict | None:
         standing = "" if self.span.is_swallowed else document.between(self.span.start, self.span.end)
-        share = kept_share(self.text, standing, self.language)
-        if share is not None and share < MOSTLY_KEPT:
+        share = kept_share(self.text, standing, self.language) or 0.0
+        # A renamed word is a lost token, but not a deleted text: either measure saves it.
+        likeness = Levenshtein.normalized_similarity(self._want, squeeze(standing))
+        if max(share, likeness) < MOSTLY_KEPT:
             return self._decide(OutcomeClass.NOT_TAKEN, "deleted_within_10s", 0, now_ns, accepted_by=self._rule)
         return self.finish("kept", now_ns)
 

@@ -76,7 +76,7 @@ class Span:
     start: Point
     end: Point
     grows: bool = True
-    """Whether what is inserted right at its end belongs to it."""
+    """Whether what is inserted right at its end belongs to it; to an empty span it always does, for a redo."""
     is_swallowed: bool = False
     """An edit replaced it together with text on both sides: its place is lost."""
 
@@ -88,7 +88,7 @@ class Span:
         if edit.start < self.start and self.end < edit.end:
             self.is_swallowed = True
         start = follow(self.start, edit, moves=False)
-        end = follow(self.end, edit, moves=self.grows)
+        end = follow(self.end, edit, moves=self.grows or self.start == self.end)
         self.start, self.end = start, max(start, end)
         return touches
 
