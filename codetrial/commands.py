@@ -62,6 +62,26 @@ def _list_templates() -> None:
         click.echo(f"{template.id:<20} {template.prompt!r}{cross_file}{in_chat}")
 
 
+@arms.command(epilog="Example:  codetrial arms check")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+def check(config_file: Path | None) -> None:
+    """Ask both arms things whose answers are known, time them alone and together, and say what is wrong.
+
+    Sends about 14 short made-up prompts to each arm, none of your code. Ends with 1 if an arm cannot be used.
+    """
+    import asyncio
+
+    from codetrial.arms.check import check as examine
+    from codetrial.arms.tables import print_reports
+    from codetrial.config import load
+
+    config = load(Path.cwd(), config_file=config_file)
+    reports = asyncio.run(examine(config))
+    print_reports(reports)
+    if not all(report.verdict.is_usable for report in reports):
+        raise SystemExit(1)
+
+
 @arms.command(epilog="Example:  codetrial arms fetch smollm2")
 @click.argument("model", default=DEFAULT_MODEL)
 def fetch(model: str) -> None:

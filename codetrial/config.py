@@ -77,6 +77,8 @@ class TrialConfig:
     sample: Share = 1.0
     """Share of the episodes that are evaluated at all; bounds the cost."""
     primary_metric: str = "acceptance"
+    force: bool = False
+    """Start even on an arm whose last `codetrial arms check` found garbage; the manifest records it."""
     margins: Mapping[str, float] = field(default_factory=dict)
     """By metric: the smallest difference that would change anybody's decision."""
 

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 from codetrial import prices
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
+from codetrial.arms.check import recorded
 from codetrial.budget import Budget
 from codetrial.clock import now_ns, now_utc
 from codetrial.config import ArmConfig, Config
-from codetrial.errors import CodetrialError, ConfigError
+from codetrial.errors import ArmError, CodetrialError, ConfigError
 from codetrial.privacy import Policy
 from codetrial.records import Api, ArmLabel, AttemptStatus
 
@@ -112,8 +113,9 @@ class Router:
     Args:
         on_notice: Called with a sentence for the person when an arm cannot be made ready.
 
-    Raises (from `async with`):
+    Raises:
         PrivacyError: an endpoint is forbidden.
+        ArmError: the last check of an arm found garbage.
         ConfigError: a budget in money on an arm whose price is unknown.
     """
 
@@ -137,6 +139,7 @@ class Router:
         self.policy = Policy(config.privacy, self._definitions)
         self._budget = Budget(config.budget, {label: d.fingerprint for label, d in self._definitions.items()})
         self._refuse_unpriced_budgets()
+        self._refuse_garbage()
 
     async def __aenter__(self) -> Self:
         await self._budget.open()
@@ -320,6 +323,15 @@ class Router:
         if (definition.url or "").startswith("local:") or host in ("127.0.0.1", "::1", "localhost"):
             return "this machine"
         return host or f"arm {label}"
+
+    def _refuse_garbage(self) -> None:
+        for label, definition in self._definitions.items():
+            verdict = recorded(definition)
+            if verdict is not None and not verdict.is_usable and not self._config.trial.force:
+                raise ArmError(
+                    f"The last check of arm {label} ({definition.name}, {verdict.checked_at}) found: {verdict.reason} "
+                    "Mend it and run `codetrial arms check`, or set [trial] force = true."
+                )
 
     def _refuse_unpriced_budgets(self) -> None:
         for label, definition in self._definitions.items():

@@ -1,0 +1,229 @@
+"""`codetrial arms check`: a wrong configuration is found before a trial, and a trial does not start on garbage."""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from codetrial.arms import build, local
+from codetrial.arms.check import PROBES, Report, check, recorded
+from codetrial.arms.tables import print_reports
+from codetrial.config import Config, load
+from codetrial.errors import ArmError
+from codetrial.records import ArmLabel
+from codetrial.routing import Router
+from tests.codetrial.streaming import Received, Script, StreamingServer, sse, sse_stream
+
+ANSWERS = {
+    "expression": "x * x",
+    "argument": "2",
+    "member": "exists",
+    "names": "len(values)",
+    "inside a token": "ds",
+    "suffix: value": "turquoise",
+    "suffix: name": "multiply",
+}
+ONLY_SUFFIX = [probe.name for probe in PROBES if probe.needs_suffix]
+
+
+def config_for(server: StreamingServer, **arms: dict[str, Any]) -> Config:
+    def arm(label: str) -> dict[str, Any]:
+        base = {"api": "openai-completions", "url": f"{server.url}/{label}", "model": "m", "template": "qwen2.5-coder"}
+        return {**base, "max_tokens": 8, "timeout_s": 5.0, **arms.get(label, {})}
+
+    return load(Path("/nowhere"), overrides={"arms": {"a": arm("a"), "b": arm("b")}})
+
+
+def model(answer: Callable[[str], str], *, honours_stops: bool = True, streams: bool = True, usage: bool = True) -> Any:
+    """A server that answers each probe by its name, and everything else with some code."""
+
+    def script(request: Received) -> Script:
+        prompt = request.body["prompt"]
+        name = next((p.name for p in PROBES if p.prefix + "<|fim_suffix|>" in prompt), "")
+        text = answer(name) if name else "value = load(path)\nreturn value"
+        if honours_stops:
+            for stop in request.body.get("stop", []):
+                text = text.partition(stop)[0]
+        pieces = [text[i : i + 3] for i in range(0, len(text), 3)] or [""]
+        parts: list[bytes | float] = []
+        for piece in pieces:
+            parts += [sse({"model": "m", "choices": [{"text": piece}]}), 0.004 if streams else 0.0]
+        last: dict[str, Any] = {"model": "m", "choices": [{"text": "", "finish_reason": "stop"}]}
+        if usage:
+            last["usage"] = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 5}
+        return Script([*parts, sse(last)])
+
+    return script
+
+
+async def reports(server: StreamingServer, **arms: dict[str, Any]) -> tuple[Report, Report]:
+    first, second = await check(config_for(server, **arms))
+    return first, second
+
+
+async def test_a_working_arm_is_usable_and_measured(server: StreamingServer) -> None:
+    server.script = model(ANSWERS.__getitem__)
+    report, _ = await reports(server)
+    assert report.verdict.is_usable
+    assert (report.right, report.asked, report.suffix_right, report.suffix_asked) == (5, 5, 2, 2)
+    assert report.problems == ()
+    assert report.alone is not None
+    assert report.together is not None
+    assert report.alone.first_token_ms is not None
+    assert report.alone.tokens_per_s is not None
+    assert report.usd_per_1000 is None
+
+
+@pytest.mark.parametrize(
+    ("server_settings", "said"),
+    [
+        ({"answer": lambda name: "" if name in ONLY_SUFFIX else ANSWERS[name]}, "cursor seems to be ignored"),
+        ({"answer": ANSWERS.__getitem__, "honours_stops": False}, "ignores stop sequences"),
+        ({"answer": ANSWERS.__getitem__, "streams": False}, "does not stream"),
+        ({"answer": ANSWERS.__getitem__, "usage": False}, "reports no token usage"),
+    ],
+)
+async def test_a_flaw_that_leaves_an_arm_usable_is_named(
+    server: StreamingServer, server_settings: dict[str, Any], said: str
+) -> None:
+    server.script = model(**server_settings)
+    if said == "ignores stop sequences":
+        # The probe for stops has no suffix and is answered as some code: give it something to stop at.
+        server.script = model(lambda name: ANSWERS[name], honours_stops=False)
+        plain = server.script
+
+        def with_bracket(request: Received) -> Script:
+            if "print(add(3, 4" in request.body["prompt"]:
+                return Script(sse_stream({"choices": [{"text": ")\nprint()", "finish_reason": "length"}]}))
+            return plain(request)
+
+        server.script = with_bracket
+    report, _ = await reports(server)
+    assert report.verdict.is_usable
+    assert any(said in problem for problem in report.problems), report.problems
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda name: "Sure! Here is the code you asked for", "None of its answers"),
+        (lambda name: ANSWERS[name] + "<|fim_middle|>"[:7], "template's own tokens"),
+        (lambda name: "", "answered every probe with nothing"),
+    ],
+)
+async def test_garbage_is_not_usable_and_a_trial_does_not_start_on_it(
+    server: StreamingServer, answer: Callable[[str], str], said: str
+) -> None:
+    server.script = model(answer, honours_stops=False)
+    report, _ = await reports(server)
+    assert not report.verdict.is_usable
+    assert said in report.problems[0]
+    config = config_for(server)
+    arms = {label: build(config.arms[label], label) for label in ArmLabel}
+    with pytest.raises(ArmError, match="The last check of arm A"):
+        Router(arms, config)
+    forced = load(
+        Path("/nowhere"),
+        overrides={
+            "arms": {"a": {**vars_of(config, "a")}, "b": {**vars_of(config, "b")}},
+            "trial": {"force": True},
+        },
+    )
+    Router(arms, forced)
+    for arm in arms.values():
+        await arm.aclose()
+
+
+def vars_of(config: Config, label: str) -> dict[str, Any]:
+    arm = config.arms.a if label == "a" else config.arms.b
+    return {"api": arm.api.value, "url": arm.url, "model": arm.model, "template": arm.template, "max_tokens": 8}
+
+
+async def test_one_dead_arm_does_not_keep_the_other_from_being_checked(server: StreamingServer) -> None:
+    server.script = model(ANSWERS.__getitem__)
+    dead, alive = await reports(server, a={"url": "http://127.0.0.1:9"})
+    assert recorded(dead.definition) is None  # It may be up tomorrow.
+    assert recorded(alive.definition) == alive.verdict
+    assert not dead.verdict.is_usable
+    assert "Cannot reach http://127.0.0.1:9" in dead.problems[0]
+    assert alive.verdict.is_usable
+    assert alive.together is None
+
+
+async def test_a_missing_key_is_the_verdict(server: StreamingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    server.script = model(ANSWERS.__getitem__)
+    keyless, _ = await reports(server, a={"key_env": "NO_SUCH_KEY"})
+    assert "NO_SUCH_KEY is not set" in keyless.verdict.reason
+
+
+async def test_the_table_fits_a_terminal_and_names_the_mend(server: StreamingServer) -> None:
+    server.script = model(lambda name: "" if name in ONLY_SUFFIX else ANSWERS[name])
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_reports(await reports(server), console=console)
+    text = console.export_text()
+    assert "usable" in text
+    assert "use a fill-in-the-middle template" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+# With real models:
+
+
+@pytest.fixture
+def real_models(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = os.environ.get("CODETRIAL_TEST_CACHE_DIR")
+    if folder:
+        monkeypatch.setenv("CODETRIAL_CACHE_DIR", folder)
+    for name in ("smollm2", "gemma3-270m"):
+        local.fetch(name)
+    yield
+    for name in ("smollm2", "gemma3-270m"):
+        local.stop(name)
+
+
+def local_pair(**settings: Any) -> Config:
+    def arm(name: str) -> dict[str, Any]:
+        base = {"api": "openai-completions", "url": f"local:{name}", "model": name, "template": "prefix-only"}
+        return {**base, "max_tokens": 16, "timeout_s": 60.0, **settings}
+
+    return load(Path("/nowhere"), overrides={"arms": {"a": arm("smollm2"), "b": arm("gemma3-270m")}})
+
+
+@pytest.mark.model
+async def test_two_real_models_are_usable_as_they_should_be_used(real_models: None) -> None:
+    for report in await check(local_pair()):
+        assert report.verdict.is_usable, report
+        assert report.right >= 1
+        assert report.alone is not None
+        assert (report.alone.tokens_per_s or 0) > 1
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"template": "qwen2.5-coder"},
+        {"api": "llamacpp-infill", "template": None},
+    ],
+)
+async def test_two_real_models_are_refused_as_what_they_are_not(real_models: None, settings: dict[str, Any]) -> None:
+    config = local_pair(**{key: value for key, value in settings.items() if value is not None})
+    for report in await check(config):
+        assert not report.verdict.is_usable, report
+
+
+@pytest.mark.model
+async def test_a_base_model_behind_a_chat_endpoint_answers_junk_with_200_and_is_found_out(real_models: None) -> None:
+    overrides = {
+        "arms": {
+            "a": {"api": "ngram"},
+            "b": {"api": "openai-chat", "url": "local:gemma3-270m", "model": "gemma3-270m", "timeout_s": 60.0},
+        }
+    }
+    _, report = await check(load(Path("/nowhere"), overrides=overrides))
+    assert not report.verdict.is_usable, report
