@@ -9,7 +9,12 @@ from analysis.statistics.developers import (
     planned_look,
 )
 from analysis.statistics.effects import Hajek, centred_ipw, cluster_sums, hajek
-from analysis.statistics.planning import bernstein_half_width, fixed_sample_size, units_for_half_width
+from analysis.statistics.planning import (
+    bernstein_half_width,
+    clusters_for_half_width,
+    fixed_sample_size,
+    units_for_half_width,
+)
 from analysis.statistics.quantiles import LOG_BIN, Quantile, bin_edges, bin_of, quantile
 from analysis.statistics.sequences import (
     ALPHA,
@@ -45,6 +50,7 @@ __all__ = [
     "cluster_ratio",
     "cluster_sums",
     "clustering",
+    "clusters_for_half_width",
     "developers_in_general",
     "empirical_bernstein",
     "fixed_sample_size",

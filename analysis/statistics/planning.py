@@ -6,7 +6,9 @@ from scipy import optimize, stats
 
 from analysis.statistics.sequences import (
     ALPHA,
+    MIN_CLUSTERS,
     OPTIMAL_VARIANCE,
+    asymptotic_half_width,
     gamma_exponential_bound,
     mixture_precision,
 )
@@ -14,6 +16,7 @@ from analysis.statistics.sequences import (
 __all__ = [
     "MAX_UNITS",
     "bernstein_half_width",
+    "clusters_for_half_width",
     "fixed_sample_size",
     "units_for_half_width",
 ]
@@ -43,6 +46,19 @@ def units_for_half_width(half_width: float, variance: float, *, value_range: flo
     if excess(0.0) <= 0:
         return 1
     return math.ceil(math.exp(optimize.brentq(excess, 0.0, math.log(MAX_UNITS), xtol=1e-6)))
+
+
+def clusters_for_half_width(half_width: float, deviation: float) -> int | None:
+    """Clusters until the asymptotic sequence over clusters is this narrow; None if that takes over MAX_UNITS."""
+
+    def excess(log_size: float) -> float:
+        return float(asymptotic_half_width(math.exp(log_size), deviation)) - half_width
+
+    if half_width <= 0 or excess(math.log(MAX_UNITS)) > 0:
+        return None
+    if excess(math.log(MIN_CLUSTERS)) <= 0:
+        return MIN_CLUSTERS
+    return math.ceil(math.exp(optimize.brentq(excess, math.log(MIN_CLUSTERS), math.log(MAX_UNITS), xtol=1e-6)))
 
 
 def fixed_sample_size(effect: float, variance: float, *, power: float = 0.8, alpha: float = ALPHA) -> int:
