@@ -45,7 +45,7 @@ bench: setup ## Measure; writes bench/RESULTS.md
 
 requirements: ## Pin the dependencies again (needs uv; the files name no index)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --extra local --group dev --output-file $(REQUIREMENTS) pyproject.toml
+	    --all-extras --group dev --output-file $(REQUIREMENTS) pyproject.toml
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

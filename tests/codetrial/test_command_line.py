@@ -1,0 +1,78 @@
+"""The command as a whole: it starts light, and every part of it says what it does."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from codetrial import app as application
+
+HEAVY = ("pygls", "lsprotocol", "httpx", "tree_sitter", "sqlite_utils", "git", "github", "numpy", "scipy", "matplotlib")
+
+
+def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    yield " ".join(path) or "codetrial", command
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from walk(child, (*path, name))
+
+
+def all_commands() -> list[tuple[str, click.Command]]:
+    if not application.app.commands:
+        application._load_commands()
+    return list(walk(application.app))
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    return set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import codetrial",
+        "import codetrial.records, codetrial.errors, codetrial.paths",
+        "from codetrial.app import app, _load_commands; _load_commands()",
+    ],
+)
+def test_starting_the_command_imports_nothing_heavy(statement: str) -> None:
+    assert loaded_by(statement).isdisjoint(HEAVY)
+
+
+def test_the_relay_starts_without_a_command_line_library() -> None:
+    loaded = loaded_by("import lsp_proxy.relay.main")
+    assert loaded.isdisjoint({*HEAVY, "click", "rich", "asyncio", "argparse", "codetrial", "analysis"})
+
+
+@pytest.mark.parametrize(("name", "command"), all_commands())
+def test_every_command_and_option_says_what_it_does(name: str, command: click.Command) -> None:
+    assert command.get_short_help_str(), f"{name} has no help"
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts[0]} has no help"
+
+
+def is_leaf(command: click.Command) -> bool:
+    return not isinstance(command, click.Group) and not command.hidden
+
+
+@pytest.mark.parametrize(("name", "command"), [(n, c) for n, c in all_commands() if is_leaf(c)])
+def test_every_command_ends_its_help_with_an_example_to_paste(name: str, command: click.Command) -> None:
+    help_text = (command.help or "") + (command.epilog or "")
+    assert f"codetrial {name}" in help_text, f"`codetrial {name} --help` shows no example"
+
+
+def test_a_known_error_is_a_sentence_and_an_exit_code() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "codetrial.cli", "report", "--store", "/nowhere/at/all.db"],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1
+    assert "nothing has been recorded yet" in run.stderr
+    assert "Traceback" not in run.stderr
