@@ -126,4 +126,69 @@ def stop(model: str) -> None:
     click.echo(f"{model} is stopped." if local.stop(model) else f"{model} is not running.")
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Set up": [arms]}
+@click.command(epilog="Example:  codetrial init --a codestral --b qwen-coder")
+@click.option("--a", "first", help="Preset of arm A; asked for if left out.")
+@click.option("--b", "second", help="Preset of arm B; asked for if left out.")
+@click.option("--a-model", help="Another model id for arm A.")
+@click.option("--b-model", help="Another model id for arm B.")
+@click.option("--a-url", help="Another base URL for arm A.")
+@click.option("--b-url", help="Another base URL for arm B.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), default=Path("codetrial.toml"), help="File to write."
+)
+@click.option("--check/--no-check", "checks", default=True, help="Ask both arms a few known things afterwards.")
+@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+@click.option("--list", "lists", is_flag=True, help="List the presets and write nothing.")
+def init(
+    first: str | None,
+    second: str | None,
+    a_model: str | None,
+    b_model: str | None,
+    a_url: str | None,
+    b_url: str | None,
+    output: Path,
+    checks: bool,
+    overwrite: bool,
+    lists: bool,
+) -> None:
+    """Choose two models to compare, check them, and write a commented codetrial.toml."""
+    import asyncio
+
+    from codetrial import presets
+    from codetrial.arms.check import check as examine
+    from codetrial.arms.tables import print_reports
+    from codetrial.config import load
+    from codetrial.errors import ConfigError
+
+    if lists or first is None or second is None:
+        for preset in presets.PRESETS.values():
+            click.echo(f"  {preset.name:<22} {preset.title}")
+        click.echo(f"  {presets.CURSOR:<22} Cursor (observed in its own editor)")
+    if lists:
+        return
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} is there already: name another with --output, or replace it with --overwrite.")
+    chosen = [first or click.prompt("Arm A", default="ngram"), second or click.prompt("Arm B", default="smollm2")]
+    observes_cursor = presets.CURSOR in chosen
+    # What is observed is no arm: the built-in baseline takes its place in the shadow.
+    names = ["ngram" if name == presets.CURSOR else name for name in chosen]
+    text = presets.render(
+        presets.choose(names[0], model=a_model, url=a_url),
+        presets.choose(names[1], model=b_model, url=b_url),
+        observes_cursor=observes_cursor,
+    )
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise ConfigError(f"Cannot write {output}: {fault.strerror}.") from fault
+    config = load(Path.cwd(), config_file=output)
+    click.echo(f"Wrote {output}.")
+    if checks:
+        reports = asyncio.run(examine(config))
+        print_reports(reports)
+        if not all(report.verdict.is_usable for report in reports):
+            click.echo(f"Mend what is named above in {output}, then run: codetrial arms check")
+            raise SystemExit(1)
+
+
+commands: Mapping[str, Sequence[click.Command]] = {"Set up": [init, arms]}
