@@ -51,9 +51,10 @@ class Arrival:
     request: Request
     watch: Watch
     episode: Episode | None
-    """None where privacy rules forbid the document."""
+    """None where privacy rules forbid the document, and while a person has asked for silence."""
     reused: tuple[Offer, str] | None
     """What the episode offered before and still agrees with what was typed, and what is left of it."""
+    is_forbidden: bool = False
     overtaken: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a newer request for the document came, or the editor withdrew this one."""
     is_cancelled: bool = False
@@ -90,6 +91,7 @@ class Desk:
         router: Router,
         tasks: asyncio.TaskGroup,
     ) -> None:
+        self.is_paused = False
         self._setting = setting
         self._episodes = episodes
         self._observer = observer
@@ -107,7 +109,8 @@ class Desk:
         refused = self._router.policy.refusal(
             path=request.path, language=request.language, repository=self._setting.repository
         )
-        episode = None if refused is not None else self._episodes.current(request.document, request.requested_ns)
+        is_silent = refused is not None or self.is_paused
+        episode = None if is_silent else self._episodes.current(request.document, request.requested_ns)
         earlier = self._of_episode.get(episode.id, ()) if episode is not None else ()
         reused = self._observer.reusable(request.uri, request.at, earlier)
         watch = self._observer.watch(
@@ -118,7 +121,7 @@ class Desk:
             context=request.context,
             opened_ns=request.requested_ns,
         )
-        arrival = Arrival(request, watch, episode, reused)
+        arrival = Arrival(request, watch, episode, reused, is_forbidden=refused is not None)
         before = self._newest.get(request.uri)
         if before is not None:
             before.overtaken.set()
@@ -159,7 +162,7 @@ class Desk:
     async def _answer(self, arrival: Arrival) -> dict[str, Any] | None:
         request, episode = arrival.request, arrival.episode
         if episode is None:
-            self._put_task(request, None, Disposition.EXCLUDED)
+            self._put_task(request, None, Disposition.EXCLUDED if arrival.is_forbidden else Disposition.PAUSED)
             return None
         if not episode.is_sampled:
             self._put_task(request, episode, Disposition.SAMPLED_OUT)

@@ -176,6 +176,7 @@ class EvaluatorServer(LanguageServer):
         self.feature(types.INITIALIZED)(lambda _params: self._without_relay())
         self.feature("codetrial/session")(lambda params: self._session(params))
         self.feature("codetrial/delivered")(lambda params: self.with_session(lambda session: session.delivered(params)))
+        self.feature("codetrial/paused")(lambda params: self.with_session(lambda session: session.pause(params)))
         self.feature("codetrial/gap")(lambda params: self.with_session(lambda session: session.gap(params)))
         self.feature(types.SHUTDOWN)(lambda *_: self.with_session(lambda session: session.settle("shutdown")))
         self.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=["."]))(

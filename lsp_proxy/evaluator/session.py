@@ -214,6 +214,10 @@ class EvaluatorSession:
         """The relay had to drop copies; the full texts follow."""
         self._recorder.incident("gap", count=int(params.get("dropped") or 1), bytes=params.get("bytes"))
 
+    def pause(self, params: Mapping[str, Any]) -> None:
+        """A person has asked for silence, or it is over."""
+        self.desk.is_paused = bool(params.get("paused"))
+
     def command(self, token: object) -> None:
         if isinstance(token, str):
             self._guard("command", lambda: self.observer.command(token))

@@ -183,6 +183,31 @@ async def test_texts_are_stored_as_configured(start: Start, store_text: str, *, 
         assert "total + 1" not in end.store.read_bytes().decode("latin-1") or texts
 
 
+async def test_a_paused_session_asks_nobody_and_opens_no_episode(start: Start, model: StreamingServer) -> None:
+    async with start() as end:
+        await end.begin()
+        end.notify("codetrial/paused", {"paused": True})
+        end.open(URI, TEXT)
+        assert await end.ask_inline(URI, 1, 8)[1] is None
+        end.notify("codetrial/paused", {"paused": False})
+        assert await end.ask_inline(URI, 1, 8)[1] is not None
+        await end.end()
+        assert [r["disposition"] for r in rows(end, "SELECT * FROM task ORDER BY id")] == ["paused", "routed"]
+        assert len(rows(end, "SELECT * FROM assignment")) == len(model.requests) == 1
+
+
+async def test_a_forbidden_document_is_counted_and_leaves_no_text(start: Start, model: StreamingServer) -> None:
+    async with start() as end:
+        await end.begin()
+        uri = "file:///project/.env"
+        end.open(uri, "KEY=abc\n", language="plaintext")
+        assert await end.ask_inline(uri, 0, 4)[1] is None
+        await end.end()
+        assert [r["disposition"] for r in rows(end, "SELECT * FROM task")] == ["excluded"]
+        assert rows(end, "SELECT * FROM text") == []
+        assert model.requests == []
+
+
 async def test_a_typo_in_the_configuration_is_told_and_answered_with_nothing(start: Start, tmp_path: Path) -> None:
     async with start(config="[trial]\nnmae = 'x'\n") as end:
         await end.request("initialize", {"processId": None, "rootUri": None, "capabilities": {}})
