@@ -1,0 +1,222 @@
+"""Checks what is stored against what the design promises, without trusting the code that wrote it.
+
+Every assignment is drawn again from the trial's seed and compared with its row; shares are tested; and each promise
+that rows can break (one outcome per suggestion, nothing shown in a control episode, no arm asked before its episode
+was assigned) is a query that must find nothing.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from analysis.statistics.checks import SampleRatio, sample_ratio
+from analysis.store import Store
+from codetrial.assignment import Propensities, draw
+from codetrial.errors import EvidenceError
+from codetrial.records import Shown, Unit
+
+__all__ = ["Audit", "Finding", "audit", "lines", "trials"]
+
+EXAMPLES = 5
+"""Ids named with a finding: enough to look one up."""
+
+
+class Finding(NamedTuple):
+    """A promise that some rows break."""
+
+    promise: str
+    rows: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What one trial's rows say about how it was run."""
+
+    trial: str
+    name: str
+    assignments: int
+    """Drawn again and compared."""
+    decided: int
+    """Assigned by a stated rule instead of the plain draw (`reason`)."""
+    ratio: SampleRatio | None
+    """Of the sampled episodes; None without any."""
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    """What the evidence must account for, though nothing is wrong with it."""
+
+    @property
+    def is_sound(self) -> bool:
+        return not self.findings and not (self.ratio is not None and self.ratio.is_mismatch)
+
+
+_AS_DRAWN = "every assignment is what the seed draws for it"
+
+_PROMISES = (
+    (
+        "every suggestion has one outcome at most",
+        "SELECT o.suggestion FROM outcome o JOIN task t ON t.id = o.task WHERE t.trial = :trial AND t.door = 'editor' "
+        "GROUP BY o.suggestion HAVING count(*) > 1",
+    ),
+    (
+        "an outcome in the editor belongs to something that was offered",
+        "SELECT o.id FROM outcome o JOIN task t ON t.id = o.task WHERE t.trial = :trial AND t.door = 'editor' "
+        "AND NOT EXISTS (SELECT 1 FROM exposure x WHERE x.suggestion = o.suggestion)",
+    ),
+    (
+        "nothing is offered in a control episode, and never by the arm that is not shown",
+        "SELECT x.id FROM exposure x JOIN task t ON t.id = x.task JOIN assignment a ON a.id = t.assignment "
+        "WHERE t.trial = :trial AND a.shown <> x.label",
+    ),
+    (
+        "nothing is asked in an episode that was sampled out",
+        "SELECT t.id FROM task t JOIN assignment a ON a.id = t.assignment "
+        "WHERE t.trial = :trial AND a.is_sampled = 0 AND t.disposition = 'routed'",
+    ),
+    (
+        "an episode is assigned before any arm is asked",
+        "SELECT p.id FROM attempt p JOIN task t ON t.id = p.task JOIN assignment a ON a.id = t.assignment "
+        "WHERE t.trial = :trial AND p.sent_ns < a.opened_ns",
+    ),
+    (
+        "every request lies within its episode",
+        "SELECT t.id FROM task t JOIN assignment a ON a.id = t.assignment WHERE t.trial = :trial "
+        "AND (t.requested_ns < a.opened_ns OR t.requested_ns >= a.closes_ns)",
+    ),
+    (
+        "every routed request names its episode",
+        "SELECT t.id FROM task t WHERE t.trial = :trial AND t.disposition = 'routed' AND t.door = 'editor' "
+        "AND NOT EXISTS (SELECT 1 FROM assignment a WHERE a.id = t.assignment)",
+    ),
+    (
+        "no arm has two attempts at one request in the editor",
+        "SELECT p.task FROM attempt p JOIN task t ON t.id = p.task WHERE t.trial = :trial AND t.door = 'editor' "
+        "GROUP BY p.task, p.label HAVING count(*) > 1",
+    ),
+    (
+        "an attempt says whether its arm is the shown one",
+        "SELECT p.id FROM attempt p JOIN task t ON t.id = p.task JOIN assignment a ON a.id = t.assignment "
+        "WHERE t.trial = :trial AND p.is_shown <> (a.shown = p.label)",
+    ),
+)
+
+_NOTES = (
+    (
+        "{n} routed requests miss an arm's attempt (a kill while it was under way)",
+        "SELECT count(*) AS n FROM task t WHERE t.trial = :trial AND t.disposition = 'routed' AND t.door = 'editor' "
+        "AND (SELECT count(*) FROM attempt p WHERE p.task = t.id) < 2",
+    ),
+    (
+        "{n} sessions have no end (killed, or still running): their open horizons are censored",
+        "SELECT count(*) AS n FROM session s WHERE s.trial = :trial "
+        "AND NOT EXISTS (SELECT 1 FROM session_end e WHERE e.session = s.id)",
+    ),
+    (
+        "{n} offered suggestions have no outcome (a kill before it was final, or a running session)",
+        "SELECT count(*) AS n FROM exposure x JOIN task t ON t.id = x.task WHERE t.trial = :trial "
+        "AND t.door = 'editor' AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.suggestion = x.suggestion)",
+    ),
+    (
+        "{n} events were dropped by a full queue or disk",
+        "SELECT coalesce(sum(e.dropped_events), 0) AS n FROM session_end e JOIN session s ON s.id = e.session "
+        "WHERE s.trial = :trial",
+    ),
+    (
+        "{n} copies were lost between relay and evaluator",
+        "SELECT coalesce(sum(i.count), 0) AS n FROM incident i JOIN session s ON s.id = i.session "
+        "WHERE s.trial = :trial AND i.kind = 'gap'",
+    ),
+    (
+        "{n} faults of codetrial itself were counted",
+        "SELECT coalesce(sum(i.count), 0) AS n FROM incident i JOIN session s ON s.id = i.session "
+        "WHERE s.trial = :trial AND i.kind LIKE 'fault%'",
+    ),
+)
+
+
+def trials(store: Store) -> list[str]:
+    """The ids of the stored trials, oldest first."""
+    return [row["id"] for row in store.rows("SELECT id FROM trial ORDER BY created_at, id")]
+
+
+def audit(store: Store, trial: str) -> Audit:
+    """Check one trial.
+
+    Raises:
+        EvidenceError: there is no such trial in this store.
+    """
+    rows = store.rows("SELECT * FROM trial WHERE id = ?", [trial])
+    if not rows:
+        known = ", ".join(trials(store)) or "none"
+        raise EvidenceError(f"There is no trial {trial} in {store.path}. Known: {known}.")
+    manifest = json.loads(rows[0]["manifest"])
+    assignments = store.rows("SELECT * FROM assignment WHERE trial = ? ORDER BY id", [trial])
+    wrong = [row["id"] for row in assignments if not _is_as_drawn(row, rows[0]["seed"], manifest)]
+    findings = list(_broken(store, trial))
+    if wrong:
+        findings.insert(0, Finding(_AS_DRAWN, len(wrong), tuple(wrong[:EXAMPLES])))
+    notes = []
+    for text, sql in _NOTES:
+        if count := store.rows(sql, {"trial": trial})[0]["n"]:
+            notes.append(text.format(n=count))
+    return Audit(
+        trial=trial,
+        name=rows[0]["name"],
+        assignments=len(assignments),
+        decided=sum(row["reason"] is not None for row in assignments),
+        ratio=_ratio(assignments),
+        findings=tuple(findings),
+        notes=tuple(notes),
+    )
+
+
+def lines(found: Audit) -> Iterator[str]:
+    """The audit for a person."""
+    yield f"{found.name} ({found.trial}): {'sound' if found.is_sound else 'NOT SOUND'}"
+    broken = any(finding.promise == _AS_DRAWN for finding in found.findings)
+    verdict = "NOT all as stored" if broken else "all as stored"
+    yield f"  {found.assignments} assignments drawn again, {verdict}; {found.decided} decided by a stated rule"
+    if found.ratio is not None:
+        counts = " / ".join(map(str, found.ratio.counts))
+        expected = " / ".join(f"{number:.1f}" for number in found.ratio.expected)
+        mark = "MISMATCH" if found.ratio.is_mismatch else "as it should be"
+        yield f"  episodes showing A / B / none: {counts}, expected {expected}: {mark}"
+    for finding in found.findings:
+        yield f"  BROKEN in {finding.rows} rows: {finding.promise} (such as {', '.join(finding.examples)})"
+    for note in found.notes:
+        yield f"  note: {note}"
+
+
+def _is_as_drawn(row: dict[str, Any], seed: str, manifest: dict[str, Any]) -> bool:
+    stored = Propensities(row["propensity_a"], row["propensity_b"], row["propensity_none"])
+    # What an episode's chances should have been is in the manifest; a finding's depend on who found it.
+    is_episode = row["unit"] == Unit.EPISODE
+    shares = _episode_shares(manifest) if is_episode else stored
+    drawn = draw(seed, row["id"], shares, manifest["trial"]["sample"] if is_episode else 1.0)
+    if drawn.shown != row["shown"] or drawn.propensities != stored:
+        return False
+    return not is_episode or drawn.is_sampled == bool(row["is_sampled"])
+
+
+def _episode_shares(manifest: dict[str, Any]) -> Propensities:
+    trial = manifest["trial"]
+    if trial["mode"] == "shadow":
+        return Propensities(0.0, 0.0, 1.0)
+    return Propensities(trial["shares"]["a"], trial["shares"]["b"], trial["shares"]["none"])
+
+
+def _ratio(assignments: Sequence[dict[str, Any]]) -> SampleRatio | None:
+    episodes = [row for row in assignments if row["unit"] == Unit.EPISODE and row["is_sampled"]]
+    if not episodes:
+        return None
+    counts = [sum(row["shown"] == shown for row in episodes) for shown in (Shown.A, Shown.B, Shown.NONE)]
+    first = episodes[0]
+    return sample_ratio(counts, (first["propensity_a"], first["propensity_b"], first["propensity_none"]))
+
+
+def _broken(store: Store, trial: str) -> Iterator[Finding]:
+    for promise, sql in _PROMISES:
+        rows = store.rows(sql, {"trial": trial})
+        if rows:
+            yield Finding(promise, len(rows), tuple(str(next(iter(row.values()))) for row in rows[:EXAMPLES]))
