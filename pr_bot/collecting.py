@@ -21,7 +21,7 @@ from codetrial.clock import now_ns, now_utc, utc_text
 from codetrial.ids import new_id
 from codetrial.records import ArmLabel, Outcome, OutcomeClass, Record
 from pr_bot.git import GitError, Repository
-from pr_bot.github import Api, Forbidden, GitHubError, Missing, Pull, pull_of
+from pr_bot.github import Api, GitHubError, Missing, Pull, RateLimited, pull_of
 from pr_bot.lines import Fate, Tracked, line_hashes, track
 from pr_bot.pulls import Bot
 from pr_bot.recording import digest
@@ -104,8 +104,10 @@ class Thread(NamedTuple):
     """The first is the finding, or somebody else's remark."""
 
 
-def collect(bot: Bot, api: Api, repository: str | None = None, *, now: datetime | None = None) -> Collected:
-    """Look at every pull request whose window is open, of one repository or of all."""
+def collect(
+    bot: Bot, api: Api, repository: str | None = None, *, number: int | None = None, now: datetime | None = None
+) -> Collected:
+    """Look at every pull request whose window is open: of all repositories, of one, or one alone."""
     moment = now or now_utc()
     total = Collected()
     calls_before = api.calls
@@ -123,11 +125,11 @@ def collect(bot: Bot, api: Api, repository: str | None = None, *, now: datetime 
             logger.warning("%s", fault)
             _write(bot, _finals(bot, row["key"], {}, "gone"), total)
             _finish(bot, row["key"], total)
+        except RateLimited:
+            raise  # Asking on would only make the pause longer; what was seen so far is kept.
         except (GitHubError, GitError) as fault:
             logger.warning("%s: %s", row["key"], fault)
             total.failed += 1
-            if isinstance(fault, Forbidden):
-                continue
     total.calls = api.calls - calls_before
     return total
 

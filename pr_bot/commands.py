@@ -8,7 +8,7 @@ import click
 __all__ = ["commands"]
 
 
-@click.group()
+@click.group(epilog="Try it without GitHub:  codetrial pr review --local main..HEAD")
 def pr() -> None:
     """Review pull requests with both arms, and learn whose findings developers act on."""
 
@@ -16,20 +16,29 @@ def pr() -> None:
 _config = click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Use this codetrial.toml."
 )
+_store = click.option(
+    "--store", "database", type=click.Path(path_type=Path, dir_okay=False), help="Record into this database."
+)
 
 
 @pr.command(epilog="For example:  codetrial pr review --local main..HEAD")
 @click.argument("pull_request", required=False, metavar="[OWNER/REPO#NUMBER]")
 @click.option(
-    "--local", metavar="BASE..HEAD", help="Review commits of the repository here and print what both arms say."
+    "--local", metavar="BASE..HEAD", help="Review commits here, without GitHub, and print what both arms say."
 )
 @click.option(
     "--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For --local: where."
 )
 @click.option("--json", "as_json", is_flag=True, help="For --local: print JSON instead of text.")
 @_config
+@_store
 def review(
-    pull_request: str | None, local: str | None, repository: Path, as_json: bool, config_file: Path | None
+    pull_request: str | None,
+    local: str | None,
+    repository: Path,
+    as_json: bool,
+    config_file: Path | None,
+    database: Path | None,
 ) -> None:
     """Review one pull request, or with --local any range of commits without GitHub."""
     if (pull_request is None) == (local is None):
@@ -38,6 +47,80 @@ def review(
         from pr_bot.local import review_locally
 
         click.echo(review_locally(repository, local, config_file=config_file, as_json=as_json))
+        return
+    from pr_bot.running import review_once
+
+    done = review_once(pull_request or "", config_file=config_file, database=database)
+    click.echo(done.detail)
+    if done.result == "failed":
+        raise click.exceptions.Exit(1)
+
+
+@pr.command(epilog="For example:  CODETRIAL_WEBHOOK_SECRET=... codetrial pr serve --port 8080")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; put a TLS proxy in front of it.")
+@click.option("--port", default=8080, type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--threads", default=2, type=click.IntRange(1, 32), help="Pull requests worked on at once.")
+@_config
+@_store
+def serve(host: str, port: int, threads: int, config_file: Path | None, database: Path | None) -> None:
+    """Receive a GitHub App's webhooks and review what they announce."""
+    from pr_bot.serving import serve as run
+
+    run(host=host, port=port, threads=threads, config_file=config_file, database=database)
+
+
+@pr.command(hidden=True, epilog="For example:  codetrial pr work")
+@click.option("--threads", default=2, type=click.IntRange(1, 32), help="Pull requests worked on at once.")
+@_config
+@_store
+def work(threads: int, config_file: Path | None, database: Path | None) -> None:
+    """Work off what the webhook server has accepted; `codetrial pr serve` starts this itself."""
+    from pr_bot.running import work_until_stopped
+
+    work_until_stopped(threads=threads, config_file=config_file, database=database)
+
+
+@pr.command(epilog="For example, every hour:  codetrial pr collect owner/repo")
+@click.argument("repository", required=False, metavar="[OWNER/REPO]")
+@_config
+@_store
+def collect(repository: str | None, config_file: Path | None, database: Path | None) -> None:
+    """See what became of the findings of all pull requests whose window is open."""
+    from pr_bot.running import collect_once
+
+    click.echo(collect_once(repository, config_file=config_file, database=database))
+
+
+@pr.command(
+    epilog="For example:  codetrial pr install --action acme/codetrial@0123456789abcdef0123456789abcdef01234567"
+)
+@click.option(
+    "--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to write it."
+)
+@click.option(
+    "--action", required=True, metavar="OWNER/REPO@SHA", help="The action to use, pinned to a full commit id."
+)
+@click.option(
+    "--key", "keys", multiple=True, metavar="NAME", help="A secret of the repository that an arm's key_env names."
+)
+@click.option("--force", is_flag=True, help="Replace a workflow that is there already.")
+def install(repository: Path, action: str, keys: tuple[str, ...], force: bool) -> None:
+    """Write the workflow that reviews pull requests and collects what became of the findings."""
+    from pr_bot.workflow import install as write
+
+    click.echo(f"Wrote {write(repository, action, keys=keys, force=force)}. Commit it to the default branch to start.")
+
+
+@pr.command(epilog="For example:  codetrial pr demo --repository . --keep demo/")
+@click.option("--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(),
+              help="Review the last merge of this repository.")  # fmt: skip
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the page and the database here.")
+@_config
+def demo(repository: Path, keep: Path | None, config_file: Path | None) -> None:
+    """Watch a whole review without GitHub: open, review, post, react, collect, and a page to look at."""
+    from pr_bot.demo import run
+
+    click.echo(run(repository, keep=keep, config_file=config_file))
 
 
 commands: Mapping[str, Sequence[click.Command]] = {"Run": (pr,)}

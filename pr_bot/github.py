@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import httpx
 import requests.exceptions
-from github import Auth, Github, GithubException, GithubRetry
+from github import Auth, Github, GithubException
+from urllib3.util import Retry
 
 from codetrial.errors import ReviewError
 from pr_bot.diff import Change, Diff, FileDiff, parse_patch
@@ -35,8 +36,6 @@ __all__ = [
 DEFAULT_URL = "https://api.github.com"
 READ_TIMEOUT_S = 30
 READ_RETRIES = 3
-MAX_WAIT_S = 30.0
-"""A read waits this long for a limit at most; what needs longer goes back into the queue."""
 MAX_FILES = 3_000
 """GitHub lists no more files of a pull request than this."""
 
@@ -191,7 +190,11 @@ class Api:
     def __init__(self, auth: Auth.Auth, *, url: str = DEFAULT_URL, pace_s: float = 1.0) -> None:
         self.url = url.rstrip("/")
         self._auth = auth
-        retry = GithubRetry(total=READ_RETRIES, secondary_rate_wait=MAX_WAIT_S, max_rate_limit_wait=MAX_WAIT_S)
+        # Not PyGithub's own: that one sleeps through limits, for as long as GitHub says, with a worker in its hands.
+        retry = Retry(
+            total=READ_RETRIES, status_forcelist=(500, 502, 503, 504), allowed_methods=("GET",), backoff_factor=0.3,
+            respect_retry_after_header=False, raise_on_status=False,
+        )  # fmt: skip
         common: dict[str, Any] = {
             "base_url": self.url, "auth": auth, "timeout": READ_TIMEOUT_S, "per_page": 100, "lazy": True,
             "seconds_between_requests": 0, "user_agent": "codetrial",

@@ -36,6 +36,10 @@ _ACTIVE_WORD = re.compile(
 )
 
 
+_ESCAPE_NEXT = "\0"
+"""Stands for a backslash of ours until the text's own are escaped; no text has it, for it is invisible."""
+
+
 class Visible(NamedTuple):
     text: str
     invisible: int
@@ -82,7 +86,7 @@ def safe_markdown(text: str, max_chars: int) -> str:
             code.append(inner)
         parts.append(code_block("\n".join(code), _language(fence[2])))
     parts.append(_safe_paragraphs(prose))
-    return "\n\n".join(part for part in parts if part.strip()).strip()
+    return "\n\n".join(stripped for part in parts if (stripped := part.strip("\n")).strip()).strip()
 
 
 def code_block(code: str, language: str = "") -> str:
@@ -112,7 +116,7 @@ def _safe_paragraphs(lines: list[str]) -> str:
     end = 0
     for span in _CODE_SPAN.finditer(text):
         parts.append(_safe_prose(text[end : span.start()]))
-        parts.append(inline_code(span[2]))
+        parts.append(inline_code(span[2].replace(_ESCAPE_NEXT, "")))
         end = span.end()
     parts.append(_safe_prose(text[end:]))
     return "".join(parts)
@@ -122,7 +126,7 @@ def _plain_start(line: str) -> str:
     """Headings, rules, tables and the slash commands of other bots are text here; lists stay lists."""
     bare = line.lstrip()
     if bare.startswith(("#", "/", "=", "|", "+++")) or re.fullmatch(r"[-*_\s]{3,}", bare):
-        return "\\" + bare if bare else bare
+        return _ESCAPE_NEXT + bare if bare else bare
     return line if re.match(r" {0,8}(?:[-*]|\d+\.) ", line) else bare
 
 
@@ -131,7 +135,7 @@ def _safe_prose(text: str) -> str:
     end = 0
     for word in _ACTIVE_WORD.finditer(text):
         parts.append(_escape(text[end : word.start()]))
-        parts.append(inline_code(word[0].replace("`", "'").lstrip("\\")))
+        parts.append(inline_code(word[0].replace("`", "'").replace(_ESCAPE_NEXT, "")))
         end = word.end()
     parts.append(_escape(text[end:]))
     return "".join(parts)
@@ -139,5 +143,5 @@ def _safe_prose(text: str) -> str:
 
 def _escape(text: str) -> str:
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A lone backtick could pair with one of ours further on.
-    return re.sub(r"([\[\]$~`])", r"\\\1", text)
+    # A lone backtick could pair with one of ours further on, and a lone backslash would take the meaning from it.
+    return re.sub(r"([\\\[\]$~`])", r"\\\1", text).replace(_ESCAPE_NEXT, "\\")

@@ -6,6 +6,7 @@ result.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import PurePosixPath
 
 import pathspec
@@ -78,7 +79,7 @@ def pack(
         if not hunks:
             left_out.append((entry.path, "too large"))
             continue
-        if len(hunks) < len(entry.hunks):
+        if sum(hunk.changed for hunk in hunks) < entry.changed:
             partly.append(entry.path)
         left_chars -= len(text)
         parts.append(text)
@@ -121,15 +122,27 @@ def _why_not(entry: FileDiff, ignored: pathspec.GitIgnoreSpec) -> str | None:
     return None
 
 
+MIN_PART_CHARS = 1_500
+"""Less of a hunk than this helps nobody; the budget is better spent on a smaller file."""
+
+
 def _fit(entry: FileDiff, max_chars: int) -> tuple[tuple[Hunk, ...], str]:
+    """The hunks, the last of them perhaps only in part, that the budget holds."""
     chosen: tuple[Hunk, ...] = ()
     text = ""
-    used = len(entry.path) + 40
+    left = max_chars - len(entry.path) - 40
     for hunk in entry.hunks:
-        used += sum(min(len(line.text), MAX_LINE_CHARS) + 12 for line in hunk.lines) + len(hunk.header) + 4
-        if used > max_chars:
-            break
-        chosen = (*chosen, hunk)
+        left -= len(hunk.header) + 4
+        sizes = [min(len(line.text), MAX_LINE_CHARS) + 12 for line in hunk.lines]
+        if sum(sizes) <= left:
+            chosen = (*chosen, hunk)
+            left -= sum(sizes)
+            continue
+        if left >= MIN_PART_CHARS:
+            # A new file is one hunk: without this, everything large and new would go unseen.
+            fitting = sum(1 for total in accumulate(sizes) if total <= left)
+            chosen = (*chosen, Hunk(header=hunk.header, lines=hunk.lines[:fitting]))
+        break
     if chosen:
         text = "\n".join(_shorten(line) for line in numbered(entry, chosen).split("\n"))
     return chosen, text

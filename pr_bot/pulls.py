@@ -93,6 +93,12 @@ class Bot:
             self._tell(api, pull, "Not reviewed", str(fault))
             return Done(result=Result.FAILED, detail=f"{pull.key}: {fault}")
 
+    def pause(self, pull: Pull, *, paused: bool) -> None:
+        """Stop or resume reviewing the pushes to a pull request."""
+        self._remember(pull)
+        with self.state.transaction() as db:
+            db.execute("UPDATE pull SET is_paused = ? WHERE key = ?", (paused, pull.key))
+
     def _why_not(self, pull: Pull, *, is_asked: bool) -> str | None:
         if pull.state != "open":
             return "it is closed."

@@ -53,6 +53,9 @@ def markers(body: str) -> list[str]:
     return [match[1] for line in body.splitlines() if (match := _MARKER.fullmatch(line.strip()))]
 
 
+_JOINED = str.maketrans({"@": "@&#8288;", "#": "#&#8288;"})
+
+
 class Folded(NamedTuple):
     finding: Placed
     marker: str
@@ -94,7 +97,9 @@ def _folded_text(entry: Folded) -> str:
 def place_summary(place: str) -> str:
     """Markdown is not read inside a summary, so the place goes there as escaped text."""
     bare = place.replace("`", "")
-    return bare.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;&#8288;")
+    escaped = bare.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # GitHub links names and numbers even here; a word joiner between sign and word keeps it from seeing them.
+    return escaped.translate(_JOINED)
 
 
 def _coverage_text(coverage: Coverage) -> str:

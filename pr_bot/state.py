@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS job_pull ON job(pull, state);
 CREATE TABLE IF NOT EXISTS pull (
     key TEXT PRIMARY KEY, repository TEXT NOT NULL, number INTEGER NOT NULL, is_paused INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT 'open', merged_at TEXT, closed_at TEXT, is_finished INTEGER NOT NULL DEFAULT 0,
-    base_sha TEXT, session TEXT, clone_url TEXT, base_ref TEXT, head_sha TEXT
+    base_sha TEXT, session TEXT, clone_url TEXT, base_ref TEXT, head_sha TEXT, installation INTEGER
 ) STRICT;
 CREATE TABLE IF NOT EXISTS head (
     pull TEXT NOT NULL, sha TEXT NOT NULL, task TEXT NOT NULL, marker TEXT NOT NULL, draft TEXT, posted TEXT,
@@ -209,6 +209,24 @@ class State:
             "SELECT 1 FROM job WHERE pull = ? AND kind = ? AND id > ? AND state = 'queued'", job.pull, job.kind, job.id
         )
         return bool(found)
+
+    def schedule_collecting(self) -> int:
+        """Queue a look at every pull request whose window is open and that has none queued; how many that were."""
+        with self.transaction() as db:
+            rows = db.execute(
+                """
+                SELECT key, repository, number, installation FROM pull WHERE NOT is_finished AND NOT EXISTS (
+                    SELECT 1 FROM job WHERE job.pull = pull.key AND kind = 'collect' AND job.state = 'queued')
+                """
+            ).fetchall()
+            for row in rows:
+                need = {name: row[name] for name in ("repository", "number", "installation")}
+                self._put(db, "collect", row["key"], need, None, self.now())
+        return len(rows)
+
+    def remember_installation(self, pull: str, installation: int | None) -> None:
+        with self.transaction() as db:
+            db.execute("UPDATE pull SET installation = ? WHERE key = ?", (installation, pull))
 
     def counts(self) -> dict[str, int]:
         return {row["state"]: row["n"] for row in self.rows("SELECT state, count(*) AS n FROM job GROUP BY state")}
