@@ -303,7 +303,24 @@ def load(
         _merge(merged.setdefault(section, {}), dict(flags))
     if uses_embedded:
         _lay_under(merged.setdefault("arms", {}))
-    return _convert(merged, origin, tuple(sources))
+    return _with_own_prices(_convert(merged, origin, tuple(sources)))
+
+
+def _with_own_prices(config: Config) -> Config:
+    """Prices of the user's own list, `prices.toml` beside the user's configuration, by model id.
+
+    They enter the manifest with the arm, so that a later change of the list does not change a running trial's costs.
+    """
+    path = user_config_file().with_name("prices.toml")
+    if not path.is_file():
+        return config
+    listed = {model: _section(PriceConfig, prices, model, str(path)) for model, prices in _read(path).items()}
+    arms = {
+        label.lower(): arm if arm.price is not None else dataclasses.replace(arm, price=listed.get(arm.model or ""))
+        for label in ArmLabel
+        for arm in (config.arms[label],)
+    }
+    return dataclasses.replace(config, arms=ArmsConfig(**arms))
 
 
 def _lay_under(arms: dict[str, Any]) -> None:

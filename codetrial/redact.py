@@ -1,7 +1,8 @@
 """Nothing secret leaves in a message: keys and passwords are masked before a text is shown, logged or stored."""
 
-import os
 import re
+
+from codetrial.keys import find_key
 
 __all__ = ["MASK", "redact"]
 
@@ -24,10 +25,10 @@ def redact(text: str, *, key_envs: tuple[str, ...] = ()) -> str:
     """The text with every known or likely secret masked, on one line, and bounded in length.
 
     Args:
-        key_envs: Names of environment variables whose values must not appear.
+        key_envs: Names of keys whose values must not appear.
     """
     for name in key_envs:
-        value = os.environ.get(name, "").strip()
+        value = find_key(name) or ""
         if len(value) >= _MIN_SECRET_CHARS:
             text = text.replace(value, MASK)
     for pattern in _PATTERNS:

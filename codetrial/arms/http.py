@@ -9,7 +9,6 @@ import codecs
 import ipaddress
 import json
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from codetrial.arms.wire import Delta, Wire, WireError
 from codetrial.clock import now_ns
 from codetrial.config import ArmConfig
 from codetrial.errors import ArmError, ConfigError
+from codetrial.keys import find_key
 from codetrial.records import Api, ArmLabel, AttemptStatus
 from codetrial.redact import redact
 
@@ -208,7 +208,7 @@ class HttpArm:
         return self._base_url
 
     async def prepare(self, root: str | None) -> None:
-        self._key()
+        await asyncio.to_thread(self._key)  # A keyring may have to be opened.
         await self.base_url()
 
     async def answer(self, prompt: Prompt, *, deadline_s: float) -> Answer:
@@ -311,11 +311,11 @@ class HttpArm:
         name = self._definition.key_env
         if name is None:
             return None
-        key = os.environ.get(name, "").strip()
+        key = find_key(name)
         if not key:
             raise ArmError(
                 f"Arm {self._definition.label} ({self._definition.name}): the environment variable {name} is not set. "
-                f"Export the key as {name}, or name another variable with key_env."
+                f"Export the key as {name}, or store it with `keyring set codetrial {name}`."
             )
         return key
 

@@ -159,6 +159,37 @@ def test_seed_without_one_depends_on_this_machine_salt(
     assert seed(load(project, overrides={"trial": {"seed": "abcd"}})) == "abcd"
 
 
+PRICES = '[m]\ninput_usd_per_million = 1.5\n["other/model"]\nrequest_usd = 1.0'
+
+
+def test_own_price_list_is_used_by_model_and_frozen_with_the_trial(project: Path, tmp_path: Path) -> None:
+    write(project, ARMS)
+    without = freeze(load(project))[0].id
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "prices.toml").write_text(PRICES)
+    config = load(project)
+    assert config.arms.a.price is None
+    assert config.arms.b.price is not None
+    assert config.arms.b.price.input_usd_per_million == 1.5
+    assert freeze(config)[0].id != without
+
+
+def test_own_price_of_the_arm_comes_before_the_list(project: Path, tmp_path: Path) -> None:
+    write(project, ARMS + "price = { request_usd = 2.0 }")
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "prices.toml").write_text(PRICES)
+    price = load(project).arms.b.price
+    assert price is not None
+    assert (price.request_usd, price.input_usd_per_million) == (2.0, None)
+
+
+def test_mistake_in_the_price_list_is_named(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "prices.toml").write_text("[m]\ninput_usd_per_milion = 1")
+    with pytest.raises(ConfigError, match=r"prices\.toml.*Did you mean 'input_usd_per_million'"):
+        load(project)
+
+
 def test_shadow_mode_shows_nothing(project: Path) -> None:
     shares = load(project, overrides={"trial": {"mode": "shadow"}}).trial.effective_shares
     assert (shares.a, shares.b, shares.none) == (0.0, 0.0, 1.0)

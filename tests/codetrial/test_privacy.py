@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
 
 from codetrial.arms import Prompt, Snippet, define
 from codetrial.config import ArmConfig, ArmRules, PrivacyConfig
 from codetrial.errors import PrivacyError
+from codetrial.keys import find_key
 from codetrial.privacy import SECRET_MASK, Policy, scrub
 from codetrial.records import Api, ArmLabel
 from codetrial.redact import MASK, redact
@@ -177,6 +180,29 @@ def test_keys_are_masked_in_messages(text: str) -> None:
 def test_the_value_of_a_named_key_is_masked_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "plainvalue")
     assert redact("it said plainvalue", key_envs=("MY_KEY",)) == f"it said {MASK}"
+
+
+def test_a_key_may_lie_in_the_keyring_and_is_masked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ring(KeyringBackend):
+        priority = 1  # type: ignore[assignment]  # A property of the class in the base.
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return "ringvalue" if (service, username) == ("codetrial", "RING_KEY") else None
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            raise AssertionError("never written")
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(Ring())
+    try:
+        monkeypatch.delenv("RING_KEY", raising=False)
+        assert find_key("RING_KEY") == "ringvalue"
+        assert redact("it said ringvalue", key_envs=("RING_KEY",)) == f"it said {MASK}"
+        monkeypatch.setenv("RING_KEY", "from-environment")
+        assert find_key("RING_KEY") == "from-environment"
+        assert find_key("NO_SUCH_KEY") is None
+    finally:
+        keyring.set_keyring(before)
 
 
 def test_a_message_stays_a_sentence() -> None:
