@@ -1,23 +1,27 @@
 """Measures of one suggestion against what was written instead, or of what was taken against what is left of it.
 
 Pure and versioned: from the stored texts every score can be computed again. A value of None means "not measurable" and
-is never to be read as zero. All measures lie in [0, 1] and 1 is best.
+is never to be read as zero. All measures but `saved_chars` lie in [0, 1] and 1 is best.
 
     first_line_exact        the first line that is not blank is the same, but for white space at its ends
     first_line_similarity   of the same two lines, 1 - Levenshtein distance / length of the longer
     prefix_chars_share      share of the suggestion's characters up to the first that differs
     token_similarity        1 - token edit distance / longer length, against the best beginning of the continuation
+    prefix_tokens_share     the same, counted in whole tokens
+    saved_chars             how many characters that is: keystrokes that the suggestion would have saved
+    identifier_recall       share of the continuation's names, in the lines that the suggestion covers, that it has
     kept_share              share of the accepted characters that still stand, counted in whole tokens
 """
 
-from collections.abc import Mapping, Sequence
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-from analysis.syntax import tokens
+from analysis.syntax import error_count, tokens
 
-__all__ = ["SCORER_VERSION", "Kept", "kept_share", "kept_state", "score"]
+__all__ = ["SCORER_VERSION", "Kept", "kept_share", "kept_state", "properties", "score"]
 
 SCORER_VERSION = "1"
 
@@ -34,15 +38,53 @@ def score(suggestion: str, continuation: str | None, language: str) -> Mapping[s
     """All agreement measures; each None if there is no continuation to compare with, or nothing was suggested."""
     if continuation is None or not suggestion.strip():
         return dict.fromkeys(_MEASURES)
+    suggested, written = tokens(suggestion, language), tokens(continuation, language)
+    saved = _common_prefix(suggestion, continuation)
     return {
         "first_line_exact": float(_first_line(suggestion) == _first_line(continuation)),
         "first_line_similarity": Levenshtein.normalized_similarity(_first_line(suggestion), _first_line(continuation)),
-        "prefix_chars_share": _common_prefix(suggestion, continuation) / len(suggestion),
-        "token_similarity": _token_similarity(tokens(suggestion, language), tokens(continuation, language)),
+        "prefix_chars_share": saved / len(suggestion),
+        "prefix_tokens_share": _common_prefix(suggested, written) / len(suggested),
+        "saved_chars": float(saved),
+        "token_similarity": _token_similarity(suggested, written),
+        "identifier_recall": _identifier_recall(suggestion, continuation, language),
     }
 
 
-_MEASURES = ("first_line_exact", "first_line_similarity", "prefix_chars_share", "token_similarity")
+def properties(suggestion: str, *, prefix: str, suffix: str, language: str) -> Mapping[str, float | None]:
+    """What a suggestion would do at its place, whatever is written later.
+
+    parse_change          error nodes with it minus without it: below zero it mends, above zero it breaks
+    brackets_balanced     1 if it closes exactly what it opens
+    repeats_following     1 if one of its lines is the line that follows the cursor
+    unknown_identifiers   names it uses that occur nowhere in the text around
+    """
+    if not suggestion.strip():
+        return dict.fromkeys(_PROPERTIES)
+    before = error_count(prefix + suffix, language)
+    after = error_count(prefix + suggestion + suffix, language)
+    following = next((line.strip() for line in suffix.split("\n")[1:] if line.strip()), None)
+    known = set(_names(prefix, language)) | set(_names(suffix, language))
+    return {
+        "parse_change": None if before is None or after is None else float(after - before),
+        "brackets_balanced": float(_is_balanced(tokens(suggestion, language))),
+        "repeats_following": float(following in [line.strip() for line in suggestion.split("\n")]),
+        "unknown_identifiers": float(len(set(_names(suggestion, language)) - known)),
+    }
+
+
+_PROPERTIES = ("parse_change", "brackets_balanced", "repeats_following", "unknown_identifiers")
+
+
+_MEASURES = (
+    "first_line_exact",
+    "first_line_similarity",
+    "prefix_chars_share",
+    "prefix_tokens_share",
+    "saved_chars",
+    "token_similarity",
+    "identifier_recall",
+)
 
 
 def kept_share(accepted: str, standing: str | None, language: str) -> float | None:
@@ -73,7 +115,31 @@ def _first_line(text: str) -> str:
     return next((line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()), "")
 
 
-def _common_prefix(one: str, other: str) -> int:
+def _identifier_recall(suggestion: str, continuation: str, language: str) -> float | None:
+    """Over as many lines as the suggestion has; None if nothing was named there."""
+    covered = "\n".join(continuation.split("\n")[: suggestion.count("\n") + 1])
+    wanted = set(_names(covered, language))
+    return len(wanted & set(_names(suggestion, language))) / len(wanted) if wanted else None
+
+
+def _names(text: str, language: str) -> Iterator[str]:
+    return (token for token in tokens(text, language) if token.isidentifier() and not keyword.iskeyword(token))
+
+
+def _is_balanced(pieces: Sequence[str]) -> bool:
+    waiting: list[str] = []
+    for piece in pieces:
+        if piece in _OPENERS:
+            waiting.append(_OPENERS[piece])
+        elif piece in _OPENERS.values() and (not waiting or waiting.pop() != piece):
+            return False
+    return not waiting
+
+
+_OPENERS = {"(": ")", "[": "]", "{": "}"}
+
+
+def _common_prefix(one: Sequence[str], other: Sequence[str]) -> int:
     for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
         if mine != theirs:
             return index

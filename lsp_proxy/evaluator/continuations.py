@@ -48,6 +48,11 @@ class Watch:
     taken: Suggested | None = None
     """Set if this is a taken suggestion's text, whose share that still stands is asked for."""
     taken_label: ArmLabel | None = None
+    routed_ns: int | None = None
+    next_change_ns: int | None = None
+    """The first keystroke in the document after the request: an answer that comes later comes too late."""
+    latencies_ns: dict[ArmLabel, int] = field(default_factory=dict)
+    """Of the arms that answered, sent to last byte: as if each had been asked at `routed_ns`."""
     seen: dict[str, str] = field(default_factory=dict)
     """Texts by horizon, kept for suggestions that arrive after a horizon (a slow arm in a fast replay)."""
     pending: set[str] = field(default_factory=set)
@@ -89,8 +94,10 @@ class Watches:
             due_ns = watch.opened_ns + horizon.after_ns
             heapq.heappush(self._heap, (due_ns, next(self._order), watch, horizon.name))
 
-    def follow(self, uri: str, edits: Sequence[Edit]) -> None:
+    def follow(self, uri: str, edits: Sequence[Edit], now_ns: int) -> None:
         for watch in self._by_uri.get(uri, ()):
+            if watch.next_change_ns is None:
+                watch.next_change_ns = now_ns
             for edit in edits:
                 watch.span.follow(edit)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.cut import CUT_VERSION, cut
+from analysis.scores import properties
 from codetrial.arms.base import Answer, Prompt
 from codetrial.clock import now_ns
 from codetrial.config import EditorConfig
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 DURABLE_WAIT_S = 5.0
 """An assignment that is not on disk by then means a disk that does not answer: nothing is asked or shown."""
+
+DESCRIBE_AFTER_S = 0.05
+"""Parsing takes milliseconds, and the editor waits for the answer."""
 
 DURABLE_EPISODES = 100
 """Episodes known to be stored; one document has one, and few documents are typed in at a time."""
@@ -213,6 +217,7 @@ class Desk:
         self._flights.add(flight)
         if arrival.is_cancelled:
             flight.cancel()
+        arrival.watch.routed_ns = now_ns()
         settled = {
             label: self._tasks.create_task(self._guarded(self._settle(arrival, episode, label, flight)))
             for label in flight.answers
@@ -269,8 +274,21 @@ class Desk:
                 cut_version=CUT_VERSION,
             )
         )
-        self._observer.suggested(arrival.watch, label, suggestion)
+        latency_ns = None if attempt.latency_ms is None else int(attempt.latency_ms * 1e6)
+        self._observer.suggested(arrival.watch, label, suggestion, latency_ns)
+        self._tasks.create_task(self._describe_later(request, label, suggestion))
         return suggestion if suggestion.text else None
+
+    async def _describe_later(self, request: Request, label: ArmLabel, suggestion: Suggested) -> None:
+        await asyncio.sleep(DESCRIBE_AFTER_S)
+        try:
+            values = properties(
+                suggestion.text, prefix=request.prefix, suffix=request.suffix, language=request.language
+            )
+            self._observer.describe(request.id, label, suggestion, values)
+        except Exception:
+            logger.exception("a suggestion could not be described")
+            self._recorder.count("fault_describe")
 
     def _attempt(
         self, request: Request, episode: Episode, label: ArmLabel, flight: Flight, answer: Answer, *, is_empty: bool

@@ -30,6 +30,9 @@ __all__ = ["Observer"]
 OUTSIDE_CHARS = 12
 """Fewer inserted at once may be a word from the language server's own list."""
 
+ANSWER, KEYSTROKE = "answer", "keystroke"
+"""Horizons of scores that do not wait for a continuation: the answer itself, and the first keystroke after it."""
+
 UNDO_MEMORY = 64
 """Removed pieces that are remembered, so that an undo is not taken for an assistant."""
 
@@ -52,6 +55,7 @@ class Observer:
         self._recorder = recorder
         self._now = now
         self._watches = Watches(horizons)
+        self._first_horizon = min(horizons, key=lambda horizon: horizon.after_ns).name if horizons else None
         self._offers: dict[str, list[Offer]] = defaultdict(list)
         self._by_token: dict[str, tuple[str, Offer]] = {}
         self._removed: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=UNDO_MEMORY))
@@ -67,7 +71,7 @@ class Observer:
             self.documents.apply(method, params)
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        self._watches.follow(uri, edits)
+        self._watches.follow(uri, edits, self._now())
         view = self.documents.view(uri)
         is_explained = False
         for offer in self._offers.get(uri, ()):
@@ -117,9 +121,11 @@ class Observer:
         """The watched request was not sent to the arms."""
         self._watches.release(watch)
 
-    def suggested(self, watch: Watch, label: ArmLabel, suggestion: Suggested) -> None:
+    def suggested(self, watch: Watch, label: ArmLabel, suggestion: Suggested, latency_ns: int | None) -> None:
         """An arm's suggestion for a watched task; scored at once against the horizons that have passed."""
         watch.suggestions[label] = suggestion
+        if latency_ns is not None:
+            watch.latencies_ns[label] = latency_ns
         for horizon, text in watch.seen.items():
             self._put_scores(watch, label, suggestion, horizon, text)
 
@@ -229,6 +235,16 @@ class Observer:
         for label, suggestion in watch.suggestions.items():
             self._put_scores(watch, label, suggestion, due.horizon, text)
 
+    def _put_on_time(self, watch: Watch, label: ArmLabel, suggestion: Suggested, saved_chars: float) -> None:
+        """Whether the answer would have come before the next keystroke: the same keystroke for both arms."""
+        latency_ns = watch.latencies_ns.get(label)
+        if latency_ns is None or watch.routed_ns is None:
+            return
+        is_on_time = watch.next_change_ns is None or watch.routed_ns + latency_ns <= watch.next_change_ns
+        self._put_score(watch.task, suggestion.id, label, KEYSTROKE, "on_time", float(is_on_time))
+        useful = saved_chars if is_on_time else 0.0
+        self._put_score(watch.task, suggestion.id, label, KEYSTROKE, "useful_chars_on_time", useful)
+
     def _take_kept(self, due: Due, taken: Suggested, view: View) -> None:
         watch = due.watch
         if watch.span.is_swallowed:
@@ -258,8 +274,16 @@ class Observer:
         )
 
     def _put_scores(self, watch: Watch, label: ArmLabel, suggestion: Suggested, horizon: str, text: str) -> None:
-        for metric, value in score(suggestion.text, text, watch.language).items():
+        measured = score(suggestion.text, text, watch.language)
+        for metric, value in measured.items():
             self._put_score(watch.task, suggestion.id, label, horizon, metric, value)
+        if horizon == self._first_horizon:
+            self._put_on_time(watch, label, suggestion, measured["saved_chars"] or 0.0)
+
+    def describe(self, task: str, label: ArmLabel, suggestion: Suggested, values: Mapping[str, float | None]) -> None:
+        """What the suggestion is like, whatever is written later."""
+        for metric, value in values.items():
+            self._put_score(task, suggestion.id, label, ANSWER, metric, value)
 
     def _put_score(
         self, task: str, suggestion: str, label: ArmLabel, horizon: str, metric: str, value: float | None

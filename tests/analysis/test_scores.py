@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.scores import kept_share, kept_state, score
+from analysis.scores import kept_share, kept_state, properties, score
 
 CODE = st.text(alphabet="abc ().=\n", max_size=60)
 WRITTEN = CODE.filter(lambda text: bool(text.strip()))
@@ -10,12 +10,16 @@ WRITTEN = CODE.filter(lambda text: bool(text.strip()))
 
 @given(WRITTEN, CODE)
 def test_every_measure_lies_between_zero_and_one(suggestion: str, continuation: str) -> None:
-    assert all(value is None or 0 <= value <= 1 for value in score(suggestion, continuation, "python").values())
+    scores = dict(score(suggestion, continuation, "python"))
+    assert 0 <= (scores.pop("saved_chars") or 0) <= len(suggestion)
+    assert all(value is None or 0 <= value <= 1 for value in scores.values())
 
 
 @given(WRITTEN)
 def test_what_was_written_word_for_word_scores_one(suggestion: str) -> None:
-    assert set(score(suggestion, suggestion, "python").values()) == {1.0}
+    scores = dict(score(suggestion, suggestion, "python"))
+    assert scores.pop("saved_chars") == len(suggestion)
+    assert set(scores.values()) <= {1.0, None}
     assert kept_share(suggestion, suggestion, "python") == 1.0
 
 
@@ -33,7 +37,32 @@ def test_no_continuation_is_not_zero() -> None:
 
 
 def test_nothing_written_is_zero() -> None:
-    assert set(score("x = 1", "", "python").values()) == {0.0}
+    scores = dict(score("x = 1", "", "python"))
+    assert scores.pop("identifier_recall") is None
+    assert set(scores.values()) == {0.0}
+
+
+def test_identifier_recall_looks_at_the_lines_that_the_suggestion_covers() -> None:
+    assert score("a + b", "a + c\nd\n", "python")["identifier_recall"] == 0.5
+    assert score("if a:", "if a:\n    b()\n", "python")["identifier_recall"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("suggestion", "expected"),
+    [
+        ("a)", {"parse_change": -1.0, "brackets_balanced": 0.0, "repeats_following": 0.0, "unknown_identifiers": 0.0}),
+        ("b, [", {"brackets_balanced": 0.0, "unknown_identifiers": 1.0}),
+        ("[a]) or g(a)\nreturn a", {"repeats_following": 1.0}),
+    ],
+)
+def test_properties_of_a_suggestion_at_its_place(suggestion: str, expected: dict[str, float]) -> None:
+    found = properties(suggestion, prefix="a = 1\nx = f(", suffix="\nreturn a\n", language="python")
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_without_a_grammar_only_parsing_is_not_measurable() -> None:
+    found = properties("x)", prefix="f(", suffix="\n", language="unknown")
+    assert {name for name, value in found.items() if value is None} == {"parse_change"}
 
 
 def test_a_published_distance() -> None:
