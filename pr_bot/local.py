@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from codetrial.config import load
@@ -10,6 +11,7 @@ from codetrial.records import ArmLabel
 from pr_bot.diff import Side, local_diff
 from pr_bot.findings import Placed
 from pr_bot.git import Repository
+from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
 from pr_bot.recording import freeze_reviews
 from pr_bot.reviewing import Change, Reviewed, members, review_change
@@ -41,13 +43,17 @@ def review_locally(folder: Path, commits: str, *, config_file: Path | None = Non
         diff=diff,
         guidelines="" if guidelines is None else guidelines.decode("utf-8", "replace"),
     )
+    trial = freeze_reviews(config, own, arms)
+    guard = Guard(config, trial, own)
+    change = replace(change, diff=guard.exclude(diff, folder.resolve().name))
     reviewed = asyncio.run(
         review_change(
             change,
             repository=repository,
             reviewers={label: IsolatedReviewer(arm) for label, arm in arms.items()},
             settings=own,
-            trial=freeze_reviews(config, own, arms).trial,
+            trial=trial.trial,
+            guard=guard,
         )
     )
     return _as_json(reviewed) if as_json else _as_text(reviewed)

@@ -22,6 +22,7 @@ from pr_bot.diff import Diff, local_diff
 from pr_bot.findings import Earlier, marker_id, place_key, word_hashes
 from pr_bot.git import GitError, Repository
 from pr_bot.github import Api, GitHubError, Pull
+from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
 from pr_bot.lines import line_hashes
 from pr_bot.posting import Draft, Posted, draft_review, post_review, report_state
@@ -57,6 +58,7 @@ class Bot:
     settings: ReviewSettings
     trial: ReviewTrial
     arms: Mapping[ArmLabel, ArmConfig]
+    guard: Guard
     store: Store
     state: State
     mirrors: Path
@@ -123,7 +125,7 @@ class Bot:
         own, wants = repository_settings(self._base_text(api, repository, pull, REPOSITORY_FILE), self.settings)
         if not wants:
             return Done(result=Result.SKIPPED, detail=f"{pull.key}: {REPOSITORY_FILE} switches reviews off.")
-        diff = self._diff(api, repository, pull)
+        diff = self.guard.exclude(self._diff(api, repository, pull), pull.repository)
         if not diff.files:
             self._tell(api, pull, "Nothing to review", "The change has no lines that can be reviewed.")
             return Done(result=Result.SKIPPED, detail=f"{pull.key}: the change is empty.")
@@ -142,6 +144,7 @@ class Bot:
                 reviewers={label: self.make_reviewer(arm) for label, arm in self.arms.items()},
                 settings=own,
                 trial=self.trial.trial,
+                guard=self.guard,
                 is_shadow=self.trial.is_shadow,
                 earlier=self._earlier(pull),
             )
@@ -154,8 +157,11 @@ class Bot:
         return self._post(api, pull, draft)
 
     def _give_up(self, api: Api, pull: Pull, reviewed: Reviewed) -> Done:
-        kinds = ", ".join(sorted({str(review.answer.error_kind) for review in reviewed.reviews.values()}))
-        self._tell(api, pull, "Not reviewed", f"No answer could be used ({kinds}). A new push will be reviewed again.")
+        answers = [review.answer for review in reviewed.reviews.values()]
+        kinds = ", ".join(sorted({str(answer.error_kind) for answer in answers}))
+        # An arm's own words could tell which one it is; a budget's are ours.
+        why = str(answers[0].error) if kinds == "over_budget" else f"no answer could be used ({kinds})"
+        self._tell(api, pull, "Not reviewed", f"Not reviewed: {why}. A new push will be reviewed again.")
         self._mark_posted(pull, Posted(review=None, comments={}, how="none"))
         return Done(result=Result.FAILED, detail=f"{pull.key}: no arm gave a usable answer ({kinds}).")
 
@@ -217,7 +223,8 @@ class Bot:
     def _record(self, pull: Pull, reviewed: Reviewed, run: str) -> Draft:
         """Everything about the review on disk, before anybody sees any of it."""
         seed = self.trial.trial.seed
-        rows = review_records(reviewed, self.trial, self.session(pull), {})
+        costs = {label: self.guard.cost(label, review.answer) for label, review in reviewed.reviews.items()}
+        rows = review_records(reviewed, self.trial, self.session(pull), costs)
         if self.config.store.store_text != "full":
             rows = [row for row in rows if not isinstance(row, Text)]
         self.store.append(*rows)
@@ -328,11 +335,13 @@ def open_bot(config: Config, *, database: Path, origin: Origin = Origin.PERSON) 
     """
     own = settings(config)
     arms = review_arms(config, own)
+    trial = freeze_reviews(config, own, arms)
     return Bot(
         config=config,
         settings=own,
-        trial=freeze_reviews(config, own, arms),
+        trial=trial,
         arms=arms,
+        guard=Guard(config, trial, own),
         store=Store(database),
         state=State(data_dir() / "pull-requests.db"),
         mirrors=cache_dir() / "pull-requests",

@@ -14,6 +14,7 @@ from codetrial.arms.base import Answer, ArmDefinition
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import ArmConfig, Config, _salt
 from codetrial.ids import new_id
+from codetrial.prices import Cost
 from codetrial.records import (
     ArmLabel,
     ArmRow,
@@ -58,6 +59,7 @@ class ReviewTrial:
 
     trial: Trial
     arms: Mapping[ArmLabel, ArmRow]
+    definitions: Mapping[ArmLabel, ArmDefinition]
     is_shadow: bool
 
 
@@ -105,7 +107,7 @@ def freeze_reviews(config: Config, settings: ReviewSettings, arms: Mapping[ArmLa
         )
         for label, definition in definitions.items()
     }
-    return ReviewTrial(trial=trial, arms=rows, is_shadow=config.trial.mode == "shadow")
+    return ReviewTrial(trial=trial, arms=rows, definitions=definitions, is_shadow=config.trial.mode == "shadow")
 
 
 def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
@@ -148,7 +150,7 @@ def session_record(trial: Trial, *, repository: str, number: str, author: str, o
 
 
 def review_records(
-    reviewed: Reviewed, trial: ReviewTrial, session: Session, costs: Mapping[ArmLabel, int | None]
+    reviewed: Reviewed, trial: ReviewTrial, session: Session, costs: Mapping[ArmLabel, Cost]
 ) -> list[Record]:
     """Everything there is to know before posting, in an order that satisfies the store's references."""
     document = digest(session.id)
@@ -156,8 +158,7 @@ def review_records(
     rows.extend(_assignments(reviewed, trial.trial, session, document))
     rows.append(_task(reviewed, trial.trial, session, document))
     attempts = {
-        label: _attempt(review, reviewed, trial.arms[label], costs.get(label))
-        for label, review in reviewed.reviews.items()
+        label: _attempt(review, reviewed, trial.arms[label], costs[label]) for label, review in reviewed.reviews.items()
     }
     rows.extend(attempts.values())
     ranks: dict[ArmLabel, int] = dict.fromkeys(ArmLabel, 0)
@@ -214,7 +215,7 @@ def _task(reviewed: Reviewed, trial: Trial, session: Session, document: str) -> 
     )
 
 
-def _attempt(review: Review, reviewed: Reviewed, arm: ArmRow, cost: int | None) -> Attempt:
+def _attempt(review: Review, reviewed: Reviewed, arm: ArmRow, cost: Cost) -> Attempt:
     answer = review.answer
     ended_itself = answer.status not in (AttemptStatus.TIMEOUT, AttemptStatus.CANCELLED)
     shown = any(entry.shown.value == arm.label.value for entry in reviewed.assigned)
@@ -239,8 +240,8 @@ def _attempt(review: Review, reviewed: Reviewed, arm: ArmRow, cost: int | None) 
         tokens_cached=answer.usage.tokens_cached,
         tokens_out=answer.usage.tokens_out,
         tokens_reasoning=answer.usage.tokens_reasoning,
-        cost_nanousd=cost,
-        cost_basis=None if cost is None else "price list",
+        cost_nanousd=cost.nanousd,
+        cost_basis=cost.basis,
         is_cache_hit=answer.is_cache_hit,
         retries=answer.retries,
         in_flight=answer.in_flight,

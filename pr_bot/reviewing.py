@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.syntax import language_of
+from codetrial.arms.base import Answer
 from codetrial.clock import now_ns, utc_text
 from codetrial.ids import new_id
-from codetrial.records import ArmLabel, Trial
+from codetrial.records import ArmLabel, AttemptStatus, Trial
 from pr_bot.diff import Diff
 from pr_bot.findings import Assigned, Earlier, Placed, Plan, assign, deduplicate, place, plan, without_earlier
 from pr_bot.git import Repository
+from pr_bot.guarding import Guard
 from pr_bot.packing import Packed, pack
 from pr_bot.review import Material, Review, Reviewer, ReviewPrompt, ask, build_prompt
 from pr_bot.settings import ReviewSettings
@@ -68,16 +70,23 @@ async def review_change(
     reviewers: Mapping[ArmLabel, Reviewer],
     settings: ReviewSettings,
     trial: Trial,
+    guard: Guard | None = None,
     is_shadow: bool = False,
     earlier: Sequence[Earlier] = (),
 ) -> Reviewed:
-    """Ask both arms the same and decide what would be posted."""
+    """Ask both arms the same and decide what would be posted.
+
+    Args:
+        guard: Masks secrets and watches the money; without one nothing is counted and nothing masked.
+    """
     requested_ns, requested_at = now_ns(), utc_text()
     task = new_id()
     source = Source(repository, change.diff.head)
     packed, prompt = await asyncio.to_thread(_prepare, change, source, settings)
     routed_ns = now_ns()
-    reviews = await _ask_both(reviewers, prompt, settings)
+    if guard is not None:
+        prompt = replace(prompt, user=await asyncio.to_thread(guard.mask, prompt.user))
+    reviews = await _ask_both(reviewers, prompt, settings, guard)
     return await asyncio.to_thread(
         _decide, task, change, source, packed, prompt, reviews, settings, trial, is_shadow, earlier,
         (requested_ns, requested_at, routed_ns),
@@ -91,8 +100,17 @@ def _prepare(change: Change, source: Source, settings: ReviewSettings) -> tuple[
 
 
 async def _ask_both(
-    reviewers: Mapping[ArmLabel, Reviewer], prompt: ReviewPrompt, settings: ReviewSettings
+    reviewers: Mapping[ArmLabel, Reviewer], prompt: ReviewPrompt, settings: ReviewSettings, guard: Guard | None
 ) -> dict[ArmLabel, Review]:
+    refusal = None if guard is None else await guard.refusal(prompt)
+    if refusal is not None:
+        # Both or neither: an arm that reviews alone would be compared with nothing.
+        refused = Answer(
+            status=AttemptStatus.OVER_BUDGET, text="", sent_ns=None, error_kind="over_budget", error=refusal
+        )
+        return {label: Review(answer=refused, claims=()) for label in reviewers}
+    if guard is not None:
+        guard.begin()
     async with asyncio.TaskGroup() as tasks:
         asked = {
             label: tasks.create_task(
@@ -101,7 +119,11 @@ async def _ask_both(
             )
             for label, reviewer in reviewers.items()
         }
-    return {label: task.result() for label, task in asked.items()}
+    reviews = {label: task.result() for label, task in asked.items()}
+    if guard is not None:
+        for label, review in reviews.items():
+            await guard.end(label, review.answer)
+    return reviews
 
 
 def _decide(

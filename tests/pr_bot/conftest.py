@@ -104,11 +104,11 @@ class Scene:
         self.slept: list[float] = []
         self.arms: dict[str, ScriptedReviewer] = {}
 
-    def bot(self, a: Findings, b: Findings, **review: Any) -> Bot:
+    def bot(self, a: Findings, b: Findings, *, more: str = "", **review: Any) -> Bot:
         (self.folder / "trial.toml").write_text(
             '[trial]\nname = "pr"\nseed = "0123456789abcdef"\n'
             '[arms.a]\napi = "openai-chat"\nmodel = "alpha"\nurl = "http://127.0.0.1:1/v1"\n'
-            '[arms.b]\napi = "openai-chat"\nmodel = "beta"\nurl = "http://127.0.0.1:1/v1"\n'
+            '[arms.b]\napi = "openai-chat"\nmodel = "beta"\nurl = "http://127.0.0.1:1/v1"\n' + more
         )
         config = load(self.folder, config_file=self.folder / "trial.toml", overrides={"review": review})
         self.arms = {"alpha": ScriptedReviewer(a), "beta": ScriptedReviewer(b)}

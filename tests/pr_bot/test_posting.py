@@ -286,3 +286,36 @@ def test_markers_are_opaque_and_stand_last(scene: Scene, pull: tuple[Repo, Pull]
     assert marker is not None
     assert marker not in ids | {"0" * 24, "1" * 24}
     assert comment.body.count("<!--") == 1
+
+
+def test_over_budget_drops_both_arms_and_says_so_on_the_pull_request(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    repo, pr = pull
+    bot = scene.bot([WRONG], [EMPTY], more="[budget.a]\ntokens = 10\n", post_share=1.0)
+    with closing(bot), scene.api() as api:
+        assert bot.review(api, "octo/app", 1).result is Result.POSTED
+        scene.hub.push(repo, pr, {"app.py": AFTER + "# more\n"})
+        assert bot.review(api, "octo/app", 1).result is Result.FAILED
+        statuses = bot.store.rows("SELECT label, status FROM attempt WHERE status = 'over_budget' ORDER BY label")
+    assert [row["label"] for row in statuses] == ["A", "B"]
+    assert "has used its 10 tokens" in repo.check_runs[-1]["output"]["summary"]
+    assert len(scene.arms["beta"].prompts) == 1
+
+
+def test_a_review_that_would_cost_too_much_is_not_asked_of_either_arm(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    price = "[arms.b.price]\ninput_usd_per_million = 1000.0\noutput_usd_per_million = 1000.0\n"
+    with closing(scene.bot([WRONG], [], more=price, max_usd=0.5)) as bot, scene.api() as api:
+        assert bot.review(api, "octo/app", 1).result is Result.FAILED
+    assert scene.arms["alpha"].prompts == []
+    assert "more than max_usd = 0.5" in pull[0].check_runs[-1]["output"]["summary"]
+
+
+def test_what_privacy_rules_exclude_is_sent_to_no_arm_and_stated(scene: Scene) -> None:
+    repo = scene.hub.repository("octo/app", {"app.py": BEFORE, "secret/plan.py": "x = 1\n", ".env": "A=1\n"})
+    pr = scene.hub.open_pull(repo, {"app.py": AFTER, "secret/plan.py": "launch = 2027\n", ".env": "TOKEN=hush\n"})
+    bot = scene.bot([WRONG], [], more='[privacy]\nexclude_paths = ["secret/"]\n', post_share=1.0)
+    with closing(bot), scene.api() as api:
+        bot.review(api, "octo/app", 1)
+    prompt = scene.arms["alpha"].prompts[0].user
+    assert "launch" not in prompt
+    assert "hush" not in prompt
+    assert "`secret/plan.py` (private)" in submitted(pr)[0].body
