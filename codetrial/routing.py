@@ -264,7 +264,7 @@ class Router:
             pause_s = max(RETRY_PAUSE_S * 2**retries, answer.retry_after_s or 0.0)
             may_retry = answer.error_kind in _RETRIABLE and not answer.text and loop.time() + pause_s < ends_s
             if retries >= retries_left or not may_retry or flight._ended.done():
-                return replace(answer, retries=retries, sent_ns=first_sent_ns)
+                return replace(answer, retries=retries + answer.retries, sent_ns=first_sent_ns)
             await asyncio.wait({flight._ended}, timeout=pause_s)
             retries += 1
 

@@ -350,7 +350,7 @@ def _stream_problems(session: _Session) -> list[str]:
         problems.append(
             "It reports no token usage: costs per token will be unknown. Write a price per request or hour."
         )
-    asked_for = session.arm.definition.model
+    asked_for = session.config.model
     returned = {answer.model_returned for answer in good if answer.model_returned}
     if asked_for is not None and returned and not any(asked_for in name or name in asked_for for name in returned):
         problems.append(f"It was asked for {asked_for!r} and says that {sorted(returned)[0]!r} answered.")

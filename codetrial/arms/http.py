@@ -22,6 +22,8 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage
+from codetrial.arms.healing import METHOD as HEALING
+from codetrial.arms.healing import heal
 from codetrial.arms.wire import Delta, Wire, WireError
 from codetrial.clock import now_ns
 from codetrial.config import ArmConfig
@@ -85,6 +87,7 @@ class _Trace:
     http_status: int | None = None
     is_refusal: bool = False
     is_complete: bool = False
+    reconnects: int = 0
 
     def add(self, delta: Delta) -> None:
         now = now_ns()
@@ -121,6 +124,7 @@ class _Trace:
             http_status=self.http_status,
             error_kind=fault.kind if fault else None,
             error=str(fault) if fault else None,
+            retries=self.reconnects,
             server_timings=self.timings or None,
             retry_after_s=fault.retry_after_s if fault else None,
         )
@@ -213,11 +217,12 @@ class HttpArm:
 
     async def answer(self, prompt: Prompt, *, deadline_s: float) -> Answer:
         trace = _Trace()
+        healed = heal(_windowed(prompt, self._wire.config), is_on=self._wire.heals)
         fault: _FaultError | None
         try:
             async with asyncio.timeout(deadline_s):
-                await self._ask(_windowed(prompt, self._wire.config), trace)
-            text = self._wire.finish("".join(trace.parts), prompt)
+                await self._ask(healed.prompt, trace)
+            text = healed.rest(self._wire.finish("".join(trace.parts), healed.prompt))
             if trace.is_refusal:
                 return trace.answer(AttemptStatus.REFUSED, text)
             return trace.answer(AttemptStatus.OK if text.strip() else AttemptStatus.EMPTY, text)
@@ -255,10 +260,22 @@ class HttpArm:
         body = {**call.body, **options.get("body", {})}
         # Lone surrogates (half a character in the editor's UTF-16) cannot be sent; they become "?".
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+        target = url + options.get("path", call.path)
         trace.sent_ns = now_ns()
-        async with self._client.stream(
-            "POST", url + options.get("path", call.path), content=content, headers=headers
-        ) as response:
+        try:
+            await self._send(target, content, headers, trace)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            # Servers close idle connections when they like (llama.cpp's after seconds), sometimes just as one is used
+            # again. Nothing has come yet, so asking once more on a fresh connection changes nothing but the time.
+            if trace.http_status is not None:
+                raise
+            trace.reconnects += 1
+            await self._send(target, content, headers, trace)
+        if not trace.is_complete:
+            raise _FaultError("cut_stream", "The connection ended before the answer was complete.")
+
+    async def _send(self, url: str, content: bytes, headers: Mapping[str, str], trace: _Trace) -> None:
+        async with self._client.stream("POST", url, content=content, headers=headers) as response:
             trace.http_status = response.status_code
             if not response.is_success:
                 raise await self._status_fault(response)
@@ -271,8 +288,6 @@ class HttpArm:
             except httpx.HTTPError:
                 if not trace.is_complete:
                     raise  # Otherwise the text is whole, and only the connection's end is missing.
-        if not trace.is_complete:
-            raise _FaultError("cut_stream", "The connection ended before the answer was complete.")
 
     async def _read(self, response: httpx.Response, trace: _Trace) -> None:
         events = _events(response, self._wire)
@@ -523,7 +538,7 @@ def _define(config: ArmConfig, label: ArmLabel, wire: Wire) -> ArmDefinition:
         stops=wire.stops,
         max_tokens=config.max_tokens,
         sampling=wire.sampling,
-        post_processing=wire.post_processing,
+        post_processing=(*wire.post_processing, *([HEALING] if wire.heals else [])),
         key_env=config.key_env or _default_key_env(url, wire),
         is_self_hosted=config.self_hosted if config.self_hosted is not None else is_private_host(url),
         options=options,

@@ -102,6 +102,11 @@ class Wire:
         return {} if self.config.temperature == "default" else {"temperature": self.config.temperature}
 
     @property
+    def heals(self) -> bool:
+        """Whether a cursor inside a word is moved to the word's beginning; see `codetrial.arms.healing`."""
+        return bool(self.config.options.get("heal", False))
+
+    @property
     def post_processing(self) -> tuple[str, ...]:
         return ()
 
@@ -124,7 +129,7 @@ class Wire:
         return text
 
 
-CARRIER_OPTIONS = ("accelerator", "body", "headers", "http2", "path", "retries")
+CARRIER_OPTIONS = ("accelerator", "body", "headers", "heal", "http2", "path", "retries")
 """Options that every API over HTTP has: what is added to each request, retries, which machine does the work."""
 
 

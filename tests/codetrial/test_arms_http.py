@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from codetrial.arms import Answer, Prompt, build
+from codetrial.arms import Answer, Prompt, build, define
 from codetrial.arms.http import MAX_BYTES, HttpArm
 from codetrial.config import ArmConfig
 from codetrial.errors import ArmError, ConfigError
@@ -258,3 +258,66 @@ def test_an_arm_that_cannot_work_is_refused_with_the_mend(settings: dict[str, An
         build(ArmConfig(**(content | settings)), ArmLabel.B)
     assert said in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+async def test_a_connection_that_the_server_has_closed_costs_no_attempt(prompt: Prompt) -> None:
+    """Some servers close a kept connection just as it is used again."""
+    served = 0
+    handlers: list[asyncio.Task[None]] = []
+
+    async def one_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.append(task)
+        data = b"".join(sse_stream(text_event("x", "stop"), "[DONE]"))
+        for answers in (True, False):
+            if not await reader.readline():
+                break
+            while (line := await reader.readline()).strip():
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            await reader.readexactly(length)
+            if answers:
+                served += 1
+                head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {len(data)}\r\n\r\n"
+                writer.write(head.encode() + data)
+                await writer.drain()
+        writer.close()
+
+    closing = await asyncio.start_server(one_each, "127.0.0.1", 0)
+    async with closing, arm_at(f"http://127.0.0.1:{closing.sockets[0].getsockname()[1]}") as arm:
+        answers = [await arm.answer(prompt, deadline_s=5) for _ in range(4)]
+    await asyncio.wait_for(asyncio.gather(*handlers), 5)
+    assert [answer.status for answer in answers] == [AttemptStatus.OK] * 4
+    assert [answer.retries for answer in answers] == [0, 1, 1, 1]
+    assert served == 4
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said", "sent", "kept"),
+    [
+        ("    return json.loa", "loads(text)", "    return json.", "ds(text)"),
+        ("    return json.loa", "dumps(text)", "    return json.", ""),
+        ("    return json.", "loads(text)", "    return json.", "loads(text)"),
+        ("x = 12", "34", "x = 12", "34"),
+    ],
+)
+async def test_a_cursor_inside_a_word_is_healed_where_the_arm_says_so(
+    server: StreamingServer, prefix: str, said: str, sent: str, kept: str
+) -> None:
+    server.script = Script(sse_stream(text_event(said, "stop")))
+    inside = Prompt(prefix=prefix, suffix="", path="a.py", language="python")
+    answer = await ask(server.url, inside, options={"heal": True})
+    assert (server.requests[0].body["prompt"], answer.text) == (sent, kept)
+    assert answer.status is (AttemptStatus.OK if kept else AttemptStatus.EMPTY)
+    plain = await ask(server.url, inside)
+    assert (server.requests[1].body["prompt"], plain.text) == (prefix, said)
+
+
+def test_healing_is_a_part_of_the_arm() -> None:
+    content: dict[str, Any] = {"api": Api.OPENAI_COMPLETIONS, "url": "http://h", "model": "m", "template": "codellama"}
+    plain = define(ArmConfig(**content), ArmLabel.A)
+    healing = define(ArmConfig(**content, options={"heal": True}), ArmLabel.A)
+    assert healing.post_processing == ("heal@1",)
+    assert healing.fingerprint != plain.fingerprint
