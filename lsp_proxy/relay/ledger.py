@@ -109,14 +109,15 @@ class Ledger:
             entry.offer = offer
         return self._merged(entry, entry.frame or b"")
 
-    def evaluator_answers_inline(self, token: bytes, result: bytes) -> Settled | None:
+    def evaluator_answers_inline(self, token: bytes, offer: rewrite.Offer | None) -> Settled | None:
         """The evaluator's answer to an inline completion; None if nobody waits for it any more."""
         with self._lock:
             entry = self._awaited.pop(id_key(token), None)
         if entry is None:
             return None
-        reason = NOTHING if result == b"null" else None
-        return Settled(entry.token, encode(rewrite.answer(entry.token, result)), reason, None)
+        if offer is None:
+            return Settled(entry.token, entry.frame or b"", NOTHING, None)
+        return Settled(entry.token, encode(rewrite.answer(entry.token, offer.item)), None, offer.token)
 
     def cancel(self, token: bytes) -> Settled | None:
         """The editor wants no answer any more; what the server said goes out untouched, as it would without us."""

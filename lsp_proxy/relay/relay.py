@@ -110,6 +110,7 @@ class Relay:
         """When the evaluator was asked something, if nothing has come from it since."""
         self._faults: list[int] = []
         self._told: set[str] = set()
+        self._has_told_end = False
         self._untold: list[tuple[int, str]] = []
         self._reader = FrameReader()
         self._end_ns: int | None = None
@@ -134,8 +135,7 @@ class Relay:
         gc.freeze()
         status = self._loop()
         from_server.join(DRAIN_S)
-        for settled in self.ledger.release_all(BYPASSED):
-            self.carry_out(settled)
+        self._release()
         self._leave()
         return _end_like(status)
 
@@ -230,8 +230,7 @@ class Relay:
         except OSError:
             self._end_ns = time.monotonic_ns() + GRACE_NS
         else:
-            for settled in self.ledger.release_all(BYPASSED):
-                self.carry_out(settled)
+            self._release()
         os.close(self._from_server)
         self.to_editor.close()
         self.wake()
@@ -279,6 +278,8 @@ class Relay:
             self._end_ns = now + SECOND
         if (ended := self.evaluator.reap()) is not None:
             self._evaluator_ended(ended.how)
+        if self.evaluator.is_stopped and len(self.ledger):
+            self._release()
         is_due = self.evaluator.due_ns is not None and now >= self.evaluator.due_ns
         is_first = self.is_initialized and self.evaluator.generation == 0 and self.evaluator.due_ns is None
         if self.is_initialized and not self.is_bypassed and self._end_ns is None and (is_due or is_first):
@@ -296,6 +297,7 @@ class Relay:
         self.link.attach(connection, rewrite.notification("codetrial/session", self._session()))
         if self.is_paused:
             self.offer(rewrite.notification("codetrial/paused", {"paused": True}))
+        self._write_state()
 
     def _session(self) -> dict[str, Any]:
         return {
@@ -313,14 +315,14 @@ class Relay:
 
     def _evaluator_ended(self, how: str) -> None:
         self.link.detach()
-        for settled in self.ledger.release_all(BYPASSED):
-            self.carry_out(settled)
+        self._release()
         if self.has_exited:
             return
         again = "It is started again" if self.evaluator.due_ns is not None else "It is not started again"
         message = f"codetrial's evaluator ended ({how}). {again}; your language server is not affected."
         # One message a session: the person can do nothing about the second one.
-        self.tell(LOG if self._told else WARNING, message)
+        self.tell(LOG if self._has_told_end else WARNING, message)
+        self._has_told_end = True
 
     def _read_evaluator(self) -> None:
         connection = self.evaluator.connection
@@ -360,14 +362,16 @@ class Relay:
     def _hear_answer(self, token: bytes, body: bytes) -> None:
         try:
             if self.ledger.is_inline(token):
-                settled = self.ledger.evaluator_answers_inline(token, rewrite.inline_result(body))
+                settled = self.ledger.evaluator_answers_inline(token, rewrite.inline_offer_of(body))
             else:
                 settled = self.ledger.evaluator_offers_menu(token, rewrite.offer_of(body))
+            wrong = None
         except (ValueError, KeyError, AttributeError, RecursionError) as fault:
-            settled = self.ledger.forget(token, UNMERGEABLE)
-            self.fault(fault)
+            settled, wrong = self.ledger.forget(token, UNMERGEABLE), fault
         if settled is not None:
             self.carry_out(settled)
+        if wrong is not None:
+            self.fault(wrong)
 
     def _apply_settings(self, params: dict[str, Any]) -> None:
         if self.options.surface == "auto" and (surface := params.get("surface")) in ("inline", "menu", "none"):
@@ -421,6 +425,11 @@ class Relay:
         if settled.reason != NOTHING:
             self.offer(delivered(settled))
 
+    def _release(self) -> None:
+        """Let go of everything that waits for the evaluator."""
+        for settled in self.ledger.release_all(BYPASSED):
+            self.carry_out(settled)
+
     def tell(self, level: int, message: str) -> None:
         """Say something to the person, once a session; `LOG` goes where only the curious look."""
         if message in self._told:
@@ -453,8 +462,7 @@ class Relay:
         if self.is_bypassed:
             return
         self.is_bypassed = True
-        for settled in self.ledger.release_all(BYPASSED):
-            self.carry_out(settled)
+        self._release()
         self.tell(LOG, f"codetrial has switched itself off for this session ({why}). Nothing else changes.")
 
     def guarded(self, hook: Callable[[], _T], otherwise: _T) -> _T:

@@ -20,7 +20,7 @@ __all__ = [
     "cancelled",
     "command_of",
     "initialize_answer",
-    "inline_result",
+    "inline_offer_of",
     "member",
     "merge",
     "notification",
@@ -66,7 +66,7 @@ class InitializeAnswer(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """The evaluator's menu item, ready to be put into any list."""
+    """What the evaluator has for the editor: a menu item for any list, or the whole result of an inline completion."""
 
     item: bytes
     token: str | None
@@ -226,18 +226,29 @@ def offer_of(body: bytes) -> Offer | None:
     return Offer(json.dumps(item, ensure_ascii=False, allow_nan=False).encode(), _token(item["data"]))
 
 
-def inline_result(body: bytes) -> bytes:
-    """The evaluator's result for an inline completion as it stands; ValueError if no editor could read it."""
+def inline_offer_of(body: bytes) -> Offer | None:
+    """The evaluator's result for an inline completion as it stands; None if it offers nothing.
+
+    ValueError if no editor could read it.
+    """
     text = body.decode()
     message = json.loads(text)
     result = message.get("result")
     items = result.get("items") if isinstance(result, dict) else result
-    if items is None:
-        return b"null"
+    if not items:
+        return None
     if not isinstance(items, list) or not all(isinstance(item, dict) and "insertText" in item for item in items):
         raise ValueError("not inline completion items")
     span = member(text, 0, "result")
-    return text[slice(*span)].encode() if span and items else b"null"
+    return Offer(text[slice(*span)].encode(), _inline_token(items[0])) if span else None
+
+
+def _inline_token(item: dict[str, Any]) -> str | None:
+    """An inline item has no `data` by the protocol, so its command may name it as well."""
+    if (token := _token(item.get("data"))) is not None:
+        return token
+    arguments = (item.get("command") or {}).get("arguments") or [None]
+    return arguments[0] if isinstance(arguments[0], str) else None
 
 
 def resolved(body: bytes, tokens: Collection[str]) -> bytes | None:

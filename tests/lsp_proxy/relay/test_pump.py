@@ -1,0 +1,135 @@
+"""A pump writes what it reads, however the bytes are cut, and shows its door every message exactly once."""
+
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lsp_proxy.relay.frames import Head
+from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump
+from tests.lsp_proxy.relay.conftest import frame
+from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAMES
+
+
+class Watching:
+    """A door that wants everything in one way, changes nothing, and remembers what it was shown."""
+
+    def __init__(self, wish: int) -> None:
+        self.wish = wish
+        self.bodies: list[bytes] = []
+        self.lost = 0
+
+    def admit(self, head: Head) -> int:
+        return WHOLE if self.wish == WHOLE and not head.is_settled else min(self.wish, HOLD)
+
+    def observe(self, head: Head, body: bytes) -> None:
+        self.bodies.append(body)
+
+    def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        self.bodies.append(body)
+        return None
+
+    def missed(self, head: Head) -> None:
+        raise AssertionError("nothing here is that large")
+
+    def lost_framing(self) -> None:
+        self.lost += 1
+
+
+def pumped(chunks: Sequence[bytes], door: Watching) -> bytes:
+    """What comes out of a pump for these chunks, each read on its own."""
+    source, feed = os.pipe()
+    drain, target = os.pipe()
+    out: list[bytes] = []
+
+    def collect() -> None:
+        while chunk := os.read(drain, 1 << 16):
+            out.append(chunk)
+
+    pump = Pump(source, Outlet(target), door)
+    collector, runner = threading.Thread(target=collect), threading.Thread(target=pump.run)
+    collector.start()
+    runner.start()
+    for chunk in chunks:
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(feed, rest) :]
+    os.close(feed)
+    runner.join(10)
+    os.close(target)
+    collector.join(10)
+    os.close(source)
+    os.close(drain)
+    return b"".join(out)
+
+
+def cut(data: bytes, at: Sequence[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(n % (len(data) + 1) for n in at)})
+    return [data[a:b] for a, b in itertools.pairwise(places)]
+
+
+FRAMES = st.one_of(
+    st.sampled_from([body for body in ODD_BODIES if len(body) < 100_000]).map(frame),
+    st.sampled_from(ODD_FRAMES),
+    st.binary(max_size=300).map(frame),
+)
+WISHES = st.sampled_from([PASS, OBSERVE, HOLD, WHOLE])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=12), WISHES)
+def test_frames_cut_anywhere_come_out_whole_and_are_seen_once(frames: list[bytes], cuts: list[int], wish: int) -> None:
+    door = Watching(wish)
+    data = b"".join(frames)
+    assert pumped(cut(data, cuts), door) == data
+    assert door.lost == 0
+    assert door.bodies == ([] if wish == PASS else [f[f.index(b"\r\n\r\n") + 4 :] for f in frames])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.one_of(FRAMES, st.sampled_from(BROKEN), st.binary(max_size=200)), max_size=6),
+    st.lists(st.integers(0, 1 << 20), max_size=12),
+    WISHES,
+)
+def test_any_bytes_come_out_as_they_went_in(pieces: list[bytes], cuts: list[int], wish: int) -> None:
+    data = b"".join(pieces)
+    assert pumped(cut(data, cuts), Watching(wish)) == data
+
+
+class Failing(Watching):
+    """A door with a fault in it."""
+
+    def observe(self, head: Head, body: bytes) -> None:
+        raise RuntimeError("a fault of ours")
+
+    def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        raise RuntimeError("a fault of ours")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(FRAMES, min_size=1, max_size=5), st.lists(st.integers(0, 1 << 20), max_size=8))
+def test_a_fault_of_ours_costs_no_byte(frames: list[bytes], cuts: list[int]) -> None:
+    for wish in (OBSERVE, HOLD):
+        door = Failing(wish)
+        data = b"".join(frames)
+        assert pumped(cut(data, cuts), door) == data
+        assert door.lost == 1
+
+
+def test_a_frame_of_ours_waits_for_the_end_of_the_one_under_way() -> None:
+    drain, target = os.pipe()
+    outlet = Outlet(target)
+    outlet.write(b"Content-Length: 4\r\n\r\nab", is_inside_frame=True)
+    outlet.inject(frame(b"ours"))
+    outlet.write(b"cd")
+    outlet.inject(frame(b"more"))
+    assert os.read(drain, 1 << 16) == frame(b"abcd") + frame(b"ours") + frame(b"more")
+    outlet.go_raw()
+    outlet.inject(frame(b"never"))
+    outlet.close()
+    assert os.read(drain, 1 << 16) == b""
+    os.close(drain)
