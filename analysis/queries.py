@@ -238,6 +238,13 @@ class Evidence:
 
     @property
     def days(self) -> float:
+        """Days from the first episode to the last."""
+        if not len(self.episodes):
+            return 0.0
+        return float((self.episodes.opened.max() - self.episodes.opened.min()) / np.timedelta64(1, "D"))
+
+    @property
+    def days_ago(self) -> float:
         """Days from the first episode to now."""
         if not len(self.episodes):
             return 0.0

@@ -346,7 +346,7 @@ def _general(evidence: Evidence, units: _Units) -> tuple[GeneralClaim | None, st
     people = len(evidence.sessions.developers)
     if people < MIN_DEVELOPERS:
         return None, f"needs {MIN_DEVELOPERS} developers, has {people}"
-    look = planned_look(evidence.days)
+    look = planned_look(evidence.days_ago)
     if not look or not len(units.values):
         return None, f"is first looked at after {LOOK_DAYS[0]} days"
     limit = units.opened.min() + np.timedelta64(LOOK_DAYS[look - 1], "D")

@@ -80,7 +80,7 @@ def look_times(size: int, looks: int = 200) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     if size <= looks:
         return np.arange(1, size + 1, dtype=np.int64)
-    return np.unique(np.geomspace(2, size, looks).round().astype(np.int64))
+    return np.unique(np.append(np.geomspace(2, size, looks).round().astype(np.int64), size)[-looks:])
 
 
 def mixture_precision(v_opt: float, alpha: float = ALPHA) -> float:

@@ -1,0 +1,94 @@
+"""The report as one HTML file: no script, no network, readable in light, in dark, on paper and by a screen reader."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis.report import charts, words
+
+__all__ = ["page"]
+
+MIN_CELL = 10
+"""Offers per arm below which a cell of the heat map shows its count only."""
+
+
+def page(report: Mapping[str, Any]) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=PackageLoader("analysis.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["words"] = words
+    drawings = {
+        "effect": charts.effect_over_time(report),
+        "funnel": charts.funnel(report),
+        "latency": charts.latency(report),
+        "retention": charts.retention(report),
+    }
+    return environment.get_template("page.html").render(
+        report=report, charts=drawings, heat=heat_map(report), ruler=_ruler(report)
+    )
+
+
+def heat_map(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Taken share by language and place, with the sessions behind each cell; None without any offer."""
+    cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for s in report["strata"]:
+        cells.setdefault((s["language"], s["place"]), {})[s["arm"]] = s
+    if not cells:
+        return None
+    offered: dict[str, int] = {}
+    for (language, _), by_arm in cells.items():
+        offered[language] = offered.get(language, 0) + sum(s["offered"] for s in by_arm.values())
+    languages = sorted(offered, key=lambda language: -offered[language])
+    places = sorted({place for _, place in cells})
+    return {
+        "places": places,
+        "rows": [(language, [_cell(cells.get((language, place), {})) for place in places]) for language in languages],
+    }
+
+
+def _cell(by_arm: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    sessions = max((s["sessions"] for s in by_arm.values()), default=0)
+    counts = {label: by_arm[label]["offered"] if label in by_arm else 0 for label in ("A", "B")}
+    if min(counts.values()) < MIN_CELL:
+        return {"sessions": sessions, "offered": sum(counts.values()), "difference": None}
+    a, b = (by_arm[label]["accepted"] / counts[label] for label in ("A", "B"))
+    # Full colour at 20 points: differences beyond are rare, and this one is exploratory anyway.
+    strength = round(min(1.0, abs(a - b) / 0.2) * 60)
+    return {
+        "sessions": sessions,
+        "offered": sum(counts.values()),
+        "a": a,
+        "b": b,
+        "difference": a - b,
+        "arm": "a" if a > b else "b",
+        "strength": strength,
+    }
+
+
+def _ruler(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Places in percent of the width for the strip that shows where the effect may lie."""
+    primary = report["primary"]
+    found = primary["interval"]
+    if found is None:
+        return None
+    reach: float = max(abs(found["low"]), abs(found["high"]), primary["margin"] * 2) * 1.1
+
+    def at(value: float) -> float:
+        return round((value + reach) / (2 * reach) * 100, 2)
+
+    low, high, middle = at(found["low"]), at(found["high"]), at(found["estimate"])
+    margin = primary["margin"]
+    return {
+        "low": low,
+        "width": round(high - low, 2),
+        "estimate": middle,
+        "margin_low": at(-margin),
+        "margin_width": round(at(margin) - at(-margin), 2),
+        "texts": [(x, round(value * primary["scale"], 1)) for x, value in ((low, found["low"]), (high, found["high"]))],
+    }

@@ -1,0 +1,53 @@
+"""The report in a few lines of Markdown, for a pull request or a chat."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.report import words
+
+__all__ = ["to_markdown"]
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """The verdict, a table, and what limits them."""
+    verdict, size = report["verdict"], report["size"]
+    a, b = report["arms"]["A"], report["arms"]["B"]
+    lines = [f"**{_plain(verdict['sentence'])}**", ""]
+    if report["banner"]:
+        lines += [f"> {report['banner']}", ""]
+    lines += [f"- {_plain(text)}" for text in verdict["reasons"]]
+    lines += [f"- Warning: {_plain(text)}" for text in verdict["warnings"]]
+    if verdict["reasons"] or verdict["warnings"]:
+        lines.append("")
+    names = f"{_plain(a['name'])} | {_plain(b['name'])}"
+    lines += [f"| | {names} | difference (95% interval) |", "| --- | ---: | ---: | ---: |"]
+    for effect in report["effects"].values():
+        mark = " (decides)" if effect["name"] == report["primary"]["name"] else ""
+        cells = [
+            effect["title"] + mark,
+            words.effect(effect["mean_a"], effect["unit"], effect["scale"]),
+            words.effect(effect["mean_b"], effect["unit"], effect["scale"]),
+            words.interval(effect["interval"], effect["scale"], effect["unit"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    for key, title in (("p50", "Median latency"), ("p95", "95th percentile of latency")):
+        lines.append(f"| {title} | {words.quantile(a['latency_ms'][key])} | {words.quantile(b['latency_ms'][key])} | |")
+    for key, title in (
+        ("per_1000_completions_usd", "Cost per 1,000 completions"),
+        ("per_1000_kept_chars_usd", "Cost per 1,000 kept characters"),
+    ):
+        lines.append(f"| {title} | {words.usd(a['cost'][key])} | {words.usd(b['cost'][key])} | |")
+    lines += [
+        "",
+        f"{size['episodes']:,} episodes, {size['requests']:,} requests, {size['sessions']:,} sessions, "
+        f"{size['developers']} developers, {size['days']:.1f} days; origin: {report['origin']}. Intervals hold whenever "
+        f"they are looked at. Manifest `{report['trial']['manifest_hash'][:12]}`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Names may hold characters that Markdown would read as a table or as emphasis."""
+    for character in "\\|*_<":
+        text = text.replace(character, "\\" + character)
+    return text
