@@ -12,7 +12,7 @@ from pygls.uris import to_fs_path
 
 from analysis.syntax import language_of, place_of
 from codetrial.clock import utc_text
-from codetrial.records import Disposition, Door, Surface, Task
+from codetrial.records import Disposition, Door, Place, Surface, Task
 from lsp_proxy.evaluator.documents import View
 from lsp_proxy.evaluator.edits import Point
 from lsp_proxy.evaluator.recorder import Recorder
@@ -65,6 +65,7 @@ class Request:
     ) -> Task:
         """The request as a record, its texts stored as the configuration allows."""
         is_routed = disposition is Disposition.ROUTED
+        is_answered = is_routed or disposition is Disposition.REUSED
         return Task(
             id=self.id,
             trial=trial,
@@ -76,7 +77,8 @@ class Request:
             document=self.document,
             document_version=self.version,
             language=self.language,
-            place=place_of(self.prefix, self.suffix, self.language),
+            # Parsing costs more than all the rest of a keystroke, and most requests are overtaken by the next.
+            place=place_of(self.prefix, self.suffix, self.language) if is_answered else Place.UNKNOWN,
             trigger=self.trigger,
             line=self.line,
             character=self.character,

@@ -199,6 +199,8 @@ class EvaluatorSession:
     def delivered(self, params: Mapping[str, Any]) -> None:
         token = params.get("token")
         if not isinstance(token, str):
+            # Nothing had been offered yet when the relay stopped waiting.
+            self._recorder.count(f"unanswered_{params.get('reason') or 'unknown'}")
             return
         self._guard(
             "delivered",
