@@ -275,7 +275,8 @@ class EditorClient:
     @property
     def asks_inline(self) -> bool:
         """The editor can show it and somebody can answer."""
-        return self.profile.shows_inline and bool(self.capabilities.get("inlineCompletionProvider"))
+        # Empty options are a yes too.
+        return self.profile.shows_inline and self.capabilities.get("inlineCompletionProvider") not in (None, False)
 
     @property
     def trigger_characters(self) -> frozenset[str]:
