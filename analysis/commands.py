@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from analysis.replay import commands as before
+
 __all__ = ["commands"]
 
 _store = click.option(
@@ -118,4 +120,4 @@ def _date(text: str | None) -> str | None:
     return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Look": (report,)}
+commands: Mapping[str, Sequence[click.Command]] = {"Run": before.commands, "Look": (report,)}

@@ -1,0 +1,164 @@
+"""The commands of what comes before a trial; everything heavy is imported when one is run."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from codetrial.records import ArmLabel
+
+__all__ = ["commands"]
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+_config = click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Use this codetrial.toml."
+)
+_store = click.option(
+    "--store",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="CODETRIAL_STORE",
+    show_envvar=True,
+    help="Database to add to; the configured one by default.",
+)
+
+
+def _history_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which part of a history; the same for every command that reads one."""
+    for option in reversed(
+        (
+            click.option(
+                "--since", type=_DAY, help="Commits from this day on; by default after the training cut-offs."
+            ),
+            click.option("--until", type=_DAY, help="Commits before this day."),
+            click.option("--author", help="Only commits of authors whose name or address contains this."),
+            click.option("--language", "languages", multiple=True, help="Only this language; may be repeated."),
+            click.option("--path", "paths", multiple=True, help="Only these files, gitignore-style; may be repeated."),
+            click.option("--revision", default="HEAD", help="The history of this branch, tag or commit."),
+            click.option("--commits", "max_commits", type=click.IntRange(1), help="At most the newest so many."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def _selection(
+    *,
+    since: datetime | None,
+    until: datetime | None,
+    author: str | None,
+    languages: Sequence[str],
+    paths: Sequence[str],
+    revision: str,
+    max_commits: int | None,
+) -> Any:
+    from analysis.history import Selection
+
+    return Selection(
+        since=since and since.replace(tzinfo=UTC),
+        until=until and until.replace(tzinfo=UTC),
+        author=author,
+        languages=tuple(languages),
+        paths=tuple(paths),
+        revision=revision,
+        max_commits=max_commits,
+    )
+
+
+def _cutoffs(stated: Sequence[str]) -> "dict[ArmLabel, datetime]":
+    from codetrial.records import ArmLabel
+
+    found = {}
+    for text in stated:
+        label, _, day = text.partition("=")
+        try:
+            found[ArmLabel(label.upper())] = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        except ValueError as fault:
+            raise click.BadParameter(f"{text!r} is not like A=2025-01-31.", param_hint="--cutoff") from fault
+    return found
+
+
+@click.command(epilog="For example:  codetrial replay . --tasks 300 --budget 2")
+@click.argument("repository", type=click.Path(path_type=Path), default=Path())
+@click.option("--tasks", type=click.IntRange(1, 100_000), default=200, help="At most so many places.")
+@click.option("--per-file", type=click.IntRange(1, 100), default=4, help="At most so many in one file of one commit.")
+@click.option("--seed", default="0", help="The same seed draws the same places; more tasks add to them.")
+@_history_options
+@click.option(
+    "--cutoff", "cutoffs", multiple=True, metavar="ARM=DAY", help="An arm's training cut-off, if you know it."
+)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, help="So many tasks at once.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
+)
+@click.option(
+    "--list", "listing", type=click.Path(path_type=Path, dir_okay=False), help="Write the tasks here (JSONL)."
+)
+@click.option("--dry-run", is_flag=True, help="Choose the tasks and stop; nobody is asked.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@_config
+@_store
+def replay(
+    repository: Path,
+    tasks: int,
+    per_file: int,
+    seed: str,
+    cutoffs: tuple[str, ...],
+    concurrency: int,
+    budget: float | None,
+    listing: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    config_file: Path | None,
+    store: Path | None,
+    **selection: Any,
+) -> None:
+    """Ask both arms for what was really written in REPOSITORY's history, and compare.
+
+    The tasks are places where a cursor really was. What is done is stored at once: stop at any time, and the same
+    command goes on from there.
+    """
+    import json
+
+    from rich.console import Console
+
+    from analysis.history import History
+    from analysis.replay import start
+    from analysis.replay.paired import print_paired
+    from codetrial.config import load
+
+    config = load(repository, config_file=config_file)
+    options = start.Options(
+        repository=repository,
+        selection=_selection(**selection),
+        tasks=tasks,
+        per_file=per_file,
+        seed=seed,
+        concurrency=concurrency,
+        budget_usd=budget,
+        cutoffs=_cutoffs(cutoffs),
+        store=store,
+    )
+    notes = Console(stderr=True)
+    with History(repository) as history:
+        prepared = start.prepare(history, config, options)
+        start.tell(prepared, config, notes)
+        if listing is not None:
+            lines = "".join(task.canonical() + "\n" for task in prepared.chosen.tasks)
+            listing.write_bytes(lines.encode("utf-8", "replace"))
+        if dry_run:
+            return
+        done = start.replay(history, config, options, prepared, notes)
+    start.tell_outcome(done, notes)
+    if as_json:
+        click.echo(json.dumps(done.paired.as_json(), indent=2))
+    else:
+        print_paired(done.paired, Console())
+    if done.outcome.stopped is not None:
+        raise SystemExit(3)
+
+
+commands: Sequence[click.Command] = [replay]
