@@ -8,12 +8,16 @@ import asyncio
 import dataclasses
 import os
 import sys
+from dataclasses import replace
 
 import msgspec
 
+from codetrial.arms import local
 from codetrial.arms.base import Answer
 from codetrial.clock import now_ns
 from codetrial.config import ArmConfig
+from codetrial.errors import ArmError
+from codetrial.keys import find_key
 from codetrial.records import AttemptStatus
 from pr_bot.review import ReviewPrompt
 
@@ -21,6 +25,10 @@ __all__ = ["IsolatedReviewer"]
 
 START_GRACE_S = 10.0
 """Starting Python and reading the answer, on a machine that is busy with other reviews."""
+
+LOCAL_SCHEME = "local:"
+LOCAL_KEY = "CODETRIAL_LOCAL_KEY"
+"""How the key of codetrial's own server, which is new for each start, reaches the arm's process."""
 
 MAX_OUTPUT_BYTES = 8 * 1024 * 1024
 
@@ -42,14 +50,19 @@ class IsolatedReviewer:
 
     def __init__(self, arm: ArmConfig) -> None:
         self._arm = arm
+        self._lease: local.Lease | None = None
 
     async def review(self, prompt: ReviewPrompt, *, deadline_s: float) -> Answer:
-        request = msgspec.json.encode(_Request(self._arm, prompt, deadline_s))
         started_ns = now_ns()
+        try:
+            arm, keys = await asyncio.to_thread(self._reachable)
+        except ArmError as fault:
+            return _failure(started_ns, AttemptStatus.ERROR, "local_server", str(fault))
+        request = msgspec.json.encode(_Request(arm, prompt, deadline_s))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pr_bot.isolated",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            env=self._environment(),
+            env={**_environment(), **keys},
         )  # fmt: skip
         try:
             async with asyncio.timeout(deadline_s + START_GRACE_S):
@@ -67,9 +80,21 @@ class IsolatedReviewer:
         except (ValueError, msgspec.ValidationError) as fault:
             return _failure(started_ns, AttemptStatus.ERROR, "process", f"The arm's process ended badly: {fault}")
 
-    def _environment(self) -> dict[str, str]:
-        names = [*_PASSED_ON, *([self._arm.key_env] if self._arm.key_env else [])]
-        return {name: os.environ[name] for name in names if name in os.environ}
+    def _reachable(self) -> tuple[ArmConfig, dict[str, str]]:
+        """The arm with an address and its key: codetrial's own server is started here, where the person's files are."""
+        url = self._arm.url or ""
+        if not url.startswith(LOCAL_SCHEME):
+            name = self._arm.key_env
+            value = find_key(name) if name else None
+            return self._arm, {name: value} if name and value else {}
+        model = url.removeprefix(LOCAL_SCHEME)
+        self._lease = self._lease or local.Lease(model)
+        running = local.ensure_running(model)
+        return replace(self._arm, url=f"{running.url}/v1", key_env=LOCAL_KEY), {LOCAL_KEY: running.key}
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def _failure(started_ns: int, status: AttemptStatus, kind: str, error: str) -> Answer:

@@ -1,0 +1,283 @@
+"""A whole review without GitHub: the stand-in serves a real commit as a pull request, and a scripted person answers it.
+
+The arms are real processes asked over real HTTP. Without a configuration of one's own they are two scripted reviewers
+that know a few rules: enough to see every step, and no evidence about any model.
+"""
+
+import html
+import importlib
+import json
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from github import Auth
+
+from codetrial.config import Config, load
+from codetrial.errors import ReviewError
+from codetrial.records import Origin
+from pr_bot.collecting import collect
+from pr_bot.diff import Diff, local_diff
+from pr_bot.git import Repository
+from pr_bot.github import Api
+from pr_bot.pulls import Bot, open_bot
+from pr_bot.render import last_marker
+from pr_bot.state import State
+
+__all__ = ["run"]
+
+NAME = "demo/repository"
+LOOK_BACK = 200
+"""Commits to search for one that is worth a review."""
+FEWEST_LINES, MOST_LINES = 15, 600
+
+
+class Candidate(NamedTuple):
+    base: str
+    head: str
+    title: str
+    diff: Diff
+
+
+def run(folder: Path, *, keep: Path | None, config_file: Path | None) -> str:
+    """Open, review, post, react, collect; what happened, in a few lines.
+
+    Raises:
+        ReviewError: this is not a source checkout, or the repository has no fitting commit.
+    """
+    hub_type = _hub_type()
+    repository = Repository.open(folder)
+    candidate = _candidate(repository)
+    target = keep or Path(tempfile.mkdtemp(prefix="codetrial-demo-"))
+    target.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        hub_type(Path(scratch) / "hub") as hub,
+        _arms(config_file, target) as config,
+    ):
+        bot = _bot(config, target, Path(scratch))
+        api = Api(Auth.Token(hub.token("codetrial[bot]")), url=hub.url, pace_s=0)
+        try:
+            return _play(hub, bot, api, repository, candidate, target)
+        finally:
+            api.close()
+            bot.close()
+
+
+def _hub_type() -> Any:
+    root = Path(__file__).parents[1]
+    if not (root / "tests/fakehub").is_dir():
+        raise ReviewError("The demo needs codetrial's source checkout: the stand-in for GitHub is part of its tests.")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module("tests.fakehub.hub").Hub
+    except ModuleNotFoundError as fault:
+        raise ReviewError(
+            f"The demo needs the test dependencies ({fault.name} is missing): run `make setup`."
+        ) from fault
+
+
+def _candidate(repository: Repository) -> Candidate:
+    """The last commit on the main line that changes some code, and not too much."""
+    for commit in repository.text("rev-list", "--first-parent", f"--max-count={LOOK_BACK}", "HEAD").split():
+        parents = repository.text("rev-list", "--parents", "--max-count=1", commit).split()[1:]
+        if not parents:
+            continue
+        diff = local_diff(repository, parents[0], commit)
+        lines = sum(
+            entry.changed for entry in diff.files if entry.path.endswith((".py", ".js", ".ts", ".go", ".rs", ".c"))
+        )
+        if FEWEST_LINES <= lines <= MOST_LINES:
+            title = repository.text("log", "-1", "--format=%s", commit).strip()
+            return Candidate(parents[0], commit, title, diff)
+    raise ReviewError(
+        f"None of the last {LOOK_BACK} commits here changes {FEWEST_LINES} to {MOST_LINES} lines of code."
+    )
+
+
+def _bot(config: Config, target: Path, scratch: Path) -> Bot:
+    bot = open_bot(config, database=target / "codetrial.db", origin=Origin.REPLAY)
+    bot.state.close()
+    # A state of its own: the demo must not count among the pull requests of a real bot on this machine.
+    bot.state = State(target / "pull-requests.db")
+    bot.mirrors = scratch / "mirrors"
+    return bot
+
+
+def _play(hub: Any, bot: Bot, api: Api, repository: Repository, candidate: Candidate, target: Path) -> str:
+    repo = hub.repository(NAME, {"README.md": "demo\n"})
+    source = str(repository.folder.absolute())
+    repo.git(
+        "fetch", "--quiet", source, f"{candidate.base}:refs/heads/main", f"{candidate.head}:refs/heads/topic", "--force"
+    )
+    pull = hub.open_pull(repo, {}, head=candidate.head, title=candidate.title, by="ada")
+    done = bot.review(api, NAME, pull.number)
+    lines = [f"Pull request: {candidate.title}", done.detail]
+    own = [comment for comment in pull.comments if last_marker(comment.body)]
+    lines += _person(hub, repo, pull, own)
+    first = collect(bot, api)
+    hub.merge(repo, pull)
+    hub.clock.advance(days=8)
+    last = collect(bot, api, now=hub.clock.now())
+    lines.append(f"Collected {first.signals} signals, and {last.signals} more after the window closed.")
+    lines += _outcomes(bot)
+    page = target / "review.html"
+    page.write_text(_page(candidate, pull, own, lines), encoding="utf-8")
+    lines.append(f"The page: {page}")
+    lines.append(f"The report: codetrial report --door reviews --store {target / 'codetrial.db'}")
+    return "\n".join(lines)
+
+
+def _person(hub: Any, repo: Any, pull: Any, own: list[Any]) -> Iterator[str]:
+    """What the scripted person does: takes one suggestion, likes one finding, refutes one."""
+    taken = next((c for c in own if "```suggestion" in c.body and c.line is not None), None)
+    if taken is not None:
+        hub.commit_suggestion(repo, pull, taken, by="ada")
+        hub.resolve(repo, pull, taken, by="ada")
+        yield f"Ada commits the suggestion at {taken.path}:{taken.original_line} and resolves its thread."
+    others = [comment for comment in own if comment is not taken]
+    if others:
+        hub.react(others[0], "+1", by="grace")
+        yield f"Grace likes the finding at {others[0].path}:{others[0].original_line}."
+    if len(others) > 1:
+        hub.reply(repo, pull, others[1], "This is intentional.", by="ada")
+        yield f"Ada refutes the finding at {others[1].path}:{others[1].original_line}."
+
+
+def _outcomes(bot: Bot) -> list[str]:
+    rows = bot.store.rows(
+        """
+        SELECT o.label, json_extract(o.detail, '$.is_posted') AS posted, o.outcome, count(*) AS n
+        FROM outcome o WHERE o.rule LIKE 'final%' GROUP BY 1, 2, 3 ORDER BY 1, 2 DESC, 3
+        """
+    )
+    return [
+        f"  arm {row['label']}, {'posted' if row['posted'] else 'held back'}: {row['n']} {row['outcome']}"
+        for row in rows
+    ] or ["  no findings"]
+
+
+# --- scripted arms -------------------------------------------------------------------------------------------------
+
+_LINE = re.compile(r"^\s*R(\d+) \+ (.*)$")
+_FILE = re.compile(r"^## (\S.*?)(?: \(was .*\))? \[\w+\]$")
+
+Rule = tuple[re.Pattern[str], str, str, Callable[[str], str | None]]
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "careful": (
+        (re.compile(r"\bexcept( Exception)?:"), "Catches everything", "A typo in the block would be swallowed as well.",
+         lambda _: None),
+        (re.compile(r"[=!]= None\b"), "Compares with None by value", "Identity is meant here.",
+         lambda line: line.replace("== None", "is None").replace("!= None", "is not None")),
+        (re.compile(r"\bopen\((?!.*encoding)"), "Opens a file without an encoding", "The platform's default differs.",
+         lambda _: None),
+        (re.compile(r"\bassert \w"), "Checks with assert", "Assertions vanish under optimisation.", lambda _: None),
+    ),
+    "busy": (
+        (re.compile(r"^\s+return \w+$"), "Returns without a check", "The caller cannot tell failure from success.",
+         lambda line: line + "  # checked above"),
+        (re.compile(r"\bexcept( Exception)?:"), "Catches everything there is", "A typo would be swallowed as well.",
+         lambda _: None),
+        (re.compile(r"\bfor \w+ in range\("), "Loops by index", "The elements can be iterated over.", lambda _: None),
+        (re.compile(r"^\s*def \w+\(.*\):$"), "Has no types", "Callers have to guess its types.", lambda _: None),
+    ),
+}  # fmt: skip
+
+
+def _scripted(name: str, prompt: str) -> str:
+    path = ""
+    found: list[dict[str, object]] = []
+    for line in prompt.split("\n"):
+        if (title := _FILE.match(line)) is not None:
+            path = title[1]
+            continue
+        added = _LINE.match(line)
+        for pattern, headline, why, mend in _RULES[name]:
+            if added is None or not pattern.search(added[2]) or len(found) >= 8:
+                continue
+            found.append({
+                "path": path, "side": "RIGHT", "start_line": int(added[1]), "end_line": int(added[1]),
+                "quote": added[2].strip(), "severity": "minor", "category": "bug", "title": headline, "body": why,
+                "suggestion": mend(added[2]),
+            })  # fmt: skip
+    return json.dumps({"findings": found})
+
+
+@contextmanager
+def _arms(config_file: Path | None, target: Path) -> Iterator[Config]:
+    """The configuration: the user's, or one with two scripted arms behind a server on this machine."""
+    if config_file is not None:
+        yield load(Path.cwd(), config_file=config_file)
+        return
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # The name that http.server calls.
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            text = _scripted(body["model"], body["messages"][1]["content"])
+            message = {"role": "assistant", "content": text}
+            reply = {"model": body["model"], "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+            content = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+            """Nothing: the demo prints what a person wants to see."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, name="scripted-arms")
+    thread.start()
+    try:
+        path = target / "codetrial.toml"
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        path.write_text(
+            "# Two scripted arms, for the demonstration only.\n"
+            + "".join(
+                f'[arms.{label}]\nname = "scripted: {model}"\napi = "openai-chat"\nmodel = "{model}"\nurl = "{url}"\n'
+                for label, model in (("a", "careful"), ("b", "busy"))
+            )
+            + "[review]\npost_share = 0.6\n"
+        )
+        os.environ.setdefault("CODETRIAL_DATA_DIR", str(target))
+        yield load(target, config_file=path)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+# --- the page ------------------------------------------------------------------------------------------------------
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }
+article { border: 1px solid #d1d9e0; border-radius: 6px; margin: 1rem 0; padding: .8rem 1rem }
+pre { background: #f6f8fa; padding: .7rem; overflow-x: auto; white-space: pre-wrap }
+.place { color: #59636e; font-family: ui-monospace, monospace; font-size: 13px }
+"""
+
+
+def _page(candidate: Candidate, pull: Any, own: list[Any], lines: list[str]) -> str:
+    """What stood on the pull request, as text: nothing of it is rendered, so nothing of it can act."""
+    parts = [f"<h1>{html.escape(candidate.title)}</h1>"]
+    parts += [f"<article><pre>{html.escape(review.body)}</pre></article>" for review in pull.reviews if review.body]
+    for comment in own:
+        reactions = " ".join(f"{r['content']} by {r['user'].login}" for r in comment.reactions)
+        place = f"{comment.path}:{comment.original_line} {reactions}"
+        parts.append(
+            f'<article><div class="place">{html.escape(place)}</div><pre>{html.escape(comment.body)}</pre></article>'
+        )
+    parts.append("<h2>What happened</h2><pre>" + html.escape("\n".join(lines)) + "</pre>")
+    head = f'<meta charset="utf-8"><title>codetrial: a review</title><style>{_STYLE}</style>'
+    body = "\n".join(parts)
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
