@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from analysis.data_commands import inspect, purge
 from analysis.replay import commands as before
 
 __all__ = ["commands"]
@@ -120,4 +121,4 @@ def _date(text: str | None) -> str | None:
     return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Run": before.commands, "Look": (report,)}
+commands: Mapping[str, Sequence[click.Command]] = {"Run": before.commands, "Look": (report, inspect), "Share": (purge,)}

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from analysis.store import text_record
 from codetrial.clock import utc_text
@@ -129,13 +130,24 @@ def trial_of(work: Work) -> tuple[Trial, dict[ArmLabel, ArmRow]]:
     return trial, arms
 
 
+class _Ids:
+    """Ids that look like ULIDs; the same work always has the same."""
+
+    def __init__(self, session: str) -> None:
+        self._tail = hashlib.sha256(session.encode()).hexdigest()[:18].upper()
+        self._number = count()
+
+    def __call__(self) -> str:
+        return f"01{next(self._number):06d}{self._tail}"
+
+
 def record(work: Work) -> list[Record]:
     """All rows of one session, in the order in which a store would get them."""
-    rows = list(_session(work))
+    rows = list(_session(work, _Ids(work.session)))
     return [row for row in rows if work.store_text == "full" or not isinstance(row, Text)]
 
 
-def _session(work: Work) -> Iterator[Record]:
+def _session(work: Work, new: _Ids) -> Iterator[Record]:
     trial, arms = trial_of(work)
     begin = work.asked[0].at if work.asked else START
     yield trial
@@ -157,7 +169,7 @@ def _session(work: Work) -> Iterator[Record]:
         started_at=utc_text(begin),
     )
     for number, asked in enumerate(work.asked):
-        yield from _asked(work, trial, arms, number, asked)
+        yield from _asked(new, work, trial, arms, number, asked)
     if work.is_over:
         end = max((asked.at for asked in work.asked), default=START) + timedelta(seconds=700)
         yield SessionEnd(
@@ -169,8 +181,10 @@ def _session(work: Work) -> Iterator[Record]:
         )
 
 
-def _asked(work: Work, trial: Trial, arms: dict[ArmLabel, ArmRow], number: int, asked: Asked) -> Iterator[Record]:
-    episode, task = new_id(), new_id()
+def _asked(
+    new: _Ids, work: Work, trial: Trial, arms: dict[ArmLabel, ArmRow], number: int, asked: Asked
+) -> Iterator[Record]:
+    episode, task = new(), new()
     at_ns = SECOND_NS * (2 + int((asked.at - work.asked[0].at).total_seconds()))
     yield Assignment(
         id=episode,
@@ -214,12 +228,14 @@ def _asked(work: Work, trial: Trial, arms: dict[ArmLabel, ArmRow], number: int, 
         routed_ns=at_ns + SECOND_NS // 8,
     )
     for label, text in ((ArmLabel.A, asked.a), (ArmLabel.B, asked.b)):
-        yield from _attempt(work, asked, arms[label], task, at_ns, text)
-    yield from _continuations(work, asked, task, at_ns)
+        yield from _attempt(new, work, asked, arms[label], task, at_ns, text)
+    yield from _continuations(new, work, asked, task, at_ns)
 
 
-def _attempt(work: Work, asked: Asked, arm: ArmRow, task: str, at_ns: int, text: str | None) -> Iterator[Record]:
-    attempt, is_shown = new_id(), asked.shown.value == arm.label.value
+def _attempt(
+    new: _Ids, work: Work, asked: Asked, arm: ArmRow, task: str, at_ns: int, text: str | None
+) -> Iterator[Record]:
+    attempt, is_shown = new(), asked.shown.value == arm.label.value
     yield Attempt(
         id=attempt,
         task=task,
@@ -251,7 +267,7 @@ def _attempt(work: Work, asked: Asked, arm: ArmRow, task: str, at_ns: int, text:
     if text is None:
         return
     raw, cut = text_record(text + asked.raw_tail), text_record(text)
-    suggestion = new_id()
+    suggestion = new()
     is_hashed = work.store_text != "none"
     yield from (raw, cut)
     yield Suggestion(
@@ -269,14 +285,14 @@ def _attempt(work: Work, asked: Asked, arm: ArmRow, task: str, at_ns: int, text:
         cut_version="1",
     )
     if asked.written is not None:
-        yield _score(suggestion, task, arm.label, "30s", "first_line_exact", float(text == asked.written))
+        yield _score(new, suggestion, task, arm.label, "30s", "first_line_exact", float(text == asked.written))
     if is_shown and asked.outcome is not None:
-        yield from _offer(work, asked, suggestion, task, arm.label, at_ns, text)
+        yield from _offer(new, work, asked, suggestion, task, arm.label, at_ns, text)
 
 
-def _score(suggestion: str, task: str, label: ArmLabel, horizon: str, metric: str, value: float) -> Score:
+def _score(new: _Ids, suggestion: str, task: str, label: ArmLabel, horizon: str, metric: str, value: float) -> Score:
     return Score(
-        id=new_id(),
+        id=new(),
         suggestion=suggestion,
         task=task,
         label=label,
@@ -289,7 +305,7 @@ def _score(suggestion: str, task: str, label: ArmLabel, horizon: str, metric: st
 
 
 def _offer(
-    work: Work, asked: Asked, suggestion: str, task: str, label: ArmLabel, at_ns: int, text: str
+    new: _Ids, work: Work, asked: Asked, suggestion: str, task: str, label: ArmLabel, at_ns: int, text: str
 ) -> Iterator[Record]:
     assert asked.outcome is not None
     yield Exposure(
@@ -318,7 +334,7 @@ def _offer(
     if is_taken:
         detail = json.dumps({"chars": len(text), "rule": "command", "suggestion": suggestion})
         yield Incident(
-            id=new_id(),
+            id=new(),
             session=work.session,
             kind="taken",
             count=1,
@@ -327,16 +343,16 @@ def _offer(
             happened_at=utc_text(asked.at),
         )
         if asked.written is not None:
-            yield _score(suggestion, task, label, "600s", "kept_share", asked.kept)
+            yield _score(new, suggestion, task, label, "600s", "kept_share", asked.kept)
 
 
-def _continuations(work: Work, asked: Asked, task: str, at_ns: int) -> Iterator[Record]:
+def _continuations(new: _Ids, work: Work, asked: Asked, task: str, at_ns: int) -> Iterator[Record]:
     written = None if asked.written is None else text_record(asked.written)
     for seconds in (30, 120):
         if written is not None:
             yield written
         yield Continuation(
-            id=new_id(),
+            id=new(),
             task=task,
             horizon=f"{seconds}s",
             state=ContinuationState.CENSORED if written is None else ContinuationState.FOUND,
