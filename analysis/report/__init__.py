@@ -1,6 +1,7 @@
 """Reports of a trial, all from one set of numbers: terminal, HTML, Markdown, JSON, CSV."""
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def write_html(report: Json, path: Path) -> None:
         draft.write_text(page(report), encoding="utf-8")
         draft.replace(path)
     except OSError as fault:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise EvidenceError(f"Cannot write {path}: {fault.strerror}. Name another place with --html.") from fault
 
 

@@ -40,8 +40,8 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"{size['episodes']:,} episodes, {size['requests']:,} requests, {size['sessions']:,} sessions, "
-        f"{size['developers']} developers, {size['days']:.1f} days; origin: {report['origin']}. Intervals hold whenever "
-        f"they are looked at. Manifest `{report['trial']['manifest_hash'][:12]}`.",
+        f"{size['developers']} developers, {size['days']:.1f} days; origin: {report['origin']}. Intervals hold "
+        f"whenever they are looked at. Manifest `{report['trial']['manifest_hash'][:12]}`.",
     ]
     return "\n".join(lines) + "\n"
 
