@@ -159,6 +159,7 @@ def init(
     from codetrial.arms.tables import print_reports
     from codetrial.config import load
     from codetrial.errors import ConfigError
+    from codetrial.trust import grant
 
     if lists or first is None or second is None:
         for preset in presets.PRESETS.values():
@@ -182,6 +183,7 @@ def init(
     except OSError as fault:
         raise ConfigError(f"Cannot write {output}: {fault.strerror}.") from fault
     config = load(Path.cwd(), config_file=output)
+    grant(output)
     click.echo(f"Wrote {output}.")
     if checks:
         reports = asyncio.run(examine(config))
@@ -191,4 +193,16 @@ def init(
             raise SystemExit(1)
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Set up": [init, arms]}
+@click.command(epilog="Example:  codetrial trust codetrial.toml")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=Path("codetrial.toml"))
+def trust(file: Path) -> None:
+    """Agree to a configuration that came with a project and sends code to a model or starts a program."""
+    from codetrial.config import load
+    from codetrial.trust import grant
+
+    load(Path.cwd(), config_file=file)
+    grant(file)
+    click.echo(f"{file} is trusted as it is now.")
+
+
+commands: Mapping[str, Sequence[click.Command]] = {"Set up": [init, arms, trust]}

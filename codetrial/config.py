@@ -232,6 +232,8 @@ class Config:
     """Fill-in-the-middle templates of the user's own, by name."""
     sources: tuple[Path, ...] = ()
     """The files that were read, lowest first; empty means the embedded default pair."""
+    project_file: Path | None = None
+    """The one that was found in the project, which somebody else may have written; see `codetrial.trust`."""
 
 
 EMBEDDED_ARMS: Mapping[str, Any] = {
@@ -287,7 +289,8 @@ def load(
     Raises:
         ConfigError: a file cannot be read, a key is unknown or has the wrong type; names file and key, and the mend.
     """
-    sources = [path for path in (user_config_file(), config_file or _find(project_dir)) if path is not None]
+    found = None if config_file is not None else _find(project_dir)
+    sources = [path for path in (user_config_file(), config_file or found) if path is not None]
     if config_file is not None and not config_file.is_file():
         raise ConfigError(f"There is no configuration at {config_file}. Write one with `codetrial init`.")
     sources = [path for path in sources if path.is_file()]
@@ -303,7 +306,8 @@ def load(
         _merge(merged.setdefault(section, {}), dict(flags))
     if uses_embedded:
         _lay_under(merged.setdefault("arms", {}))
-    return _with_own_prices(_convert(merged, origin, tuple(sources)))
+    config = dataclasses.replace(_convert(merged, origin, tuple(sources)), project_file=found)
+    return _with_own_prices(config)
 
 
 def _with_own_prices(config: Config) -> Config:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from codetrial import prices
+from codetrial import prices, trust
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
 from codetrial.arms.check import recorded
 from codetrial.budget import Budget
@@ -116,7 +116,7 @@ class Router:
     Raises:
         PrivacyError: an endpoint is forbidden.
         ArmError: the last check of an arm found garbage.
-        ConfigError: a budget in money on an arm whose price is unknown.
+        ConfigError: a budget in money on an arm whose price is unknown, or a project's file that is not trusted.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ class Router:
         self._in_flight: Counter[str] = Counter()
         self._flights: set[Flight] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        trust.require(config, tuple(self._definitions.values()))
         self.policy = Policy(config.privacy, self._definitions)
         self._budget = Budget(config.budget, {label: d.fingerprint for label, d in self._definitions.items()})
         self._refuse_unpriced_budgets()
