@@ -248,9 +248,7 @@ class _Run:
             return
         await asyncio.to_thread(self._history.checkout, self._folder, change.parent)
         self._progress.update(self._bar, description=change.subject[:32])
-        async with EditorClient.started(
-            self._command, root=self._folder, profile=self._profile, environment={"PYTHONSAFEPATH": "1"}
-        ) as editor:
+        async with EditorClient.started(self._command, root=self._folder, profile=self._profile) as editor:
             self.sessions += 1
             typist = Typist(
                 editor=editor,
