@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from analysis.source import Source
+
+from analysis.audit_commands import audit, retention
 from analysis.data_commands import inspect, purge
 from analysis.replay import commands as before
 
@@ -29,6 +34,13 @@ _origin = click.option(
 @_store
 @_trial
 @_origin
+@click.option("--from", "shipped", metavar="URL", help="Read what `codetrial ship` wrote here instead of a database.")
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "clickhouse", "spark"]),
+    default="duckdb",
+    help="What reads it, for --from.",
+)
 @click.option("--since", metavar="DATE", help="Leave out sessions that started before this date, such as 2026-03-01.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
@@ -41,6 +53,8 @@ def report(
     store: Path | None,
     trial: str | None,
     origin: str | None,
+    shipped: str | None,
+    engine: str,
     since: str | None,
     html_file: Path | None,
     open_page: bool,
@@ -60,7 +74,7 @@ def report(
         return
     if sum((as_json, as_csv, as_markdown)) > 1:
         raise click.UsageError("Choose one of --json, --csv and --markdown.")
-    found = _made(store, trial, origin, since, blind=blind)
+    found = _made(_opened(store, shipped, engine), trial, origin, since, blind=blind)
     if open_page and html_file is None:
         from codetrial.paths import data_dir
 
@@ -89,21 +103,34 @@ def report(
         click.launch(html_file.absolute().as_uri())
 
 
-def _made(
-    store: Path | None, trial: str | None, origin: str | None, since: str | None, *, blind: bool
-) -> dict[str, object]:
+def _made(source: "Source", trial: str | None, origin: str | None, since: str | None, *, blind: bool) -> dict[str, Any]:
     from analysis import report as reports
-    from analysis.source import SqliteSource
-    from codetrial.paths import default_database
     from codetrial.records import Origin
 
-    source = SqliteSource(store or default_database())
     try:
         return reports.make(
             source, trial=trial, origin=Origin(origin) if origin else None, since=_date(since), blind=blind
         )
     finally:
         source.close()
+
+
+def _opened(store: Path | None, shipped: str | None, engine: str) -> "Source":
+    if shipped is not None:
+        if store is not None:
+            raise click.UsageError("Name either a database with --store or shipped files with --from.")
+        from analysis.engines import open_shipped
+
+        return open_shipped(shipped, engine)
+    from analysis.source import SqliteSource
+
+    return SqliteSource(_database(store))
+
+
+def _database(store: Path | None) -> Path:
+    from codetrial.paths import default_database
+
+    return store or default_database()
 
 
 def _date(text: str | None) -> str | None:
@@ -121,4 +148,41 @@ def _date(text: str | None) -> str | None:
     return utc_text(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Run": before.commands, "Look": (report, inspect), "Share": (purge,)}
+@click.command(epilog="Example:  codetrial ship s3://bucket/codetrial")
+@click.argument("destination", metavar="URL")
+@_store
+@_origin
+def ship(destination: str, store: Path | None, origin: str | None) -> None:
+    """Write finished sessions as Parquet, without any text, where a team can read them.
+
+    Run it as often as you like: what is there already is left alone, and a run that was killed is finished.
+    """
+    from analysis.ship import ship as ship_sessions
+    from codetrial.records import Origin
+
+    done = ship_sessions(_database(store), destination, origin=Origin(origin) if origin else Origin.PERSON)
+    click.echo(f"Shipped {done.sessions:,} sessions ({done.rows:,} rows) in {done.batches:,} batches to {destination}.")
+    if done.open_sessions:
+        click.echo(f"{done.open_sessions:,} sessions still run; they go with the next time.")
+
+
+@click.command(epilog="Example:  codetrial merge team.db alice.db bob.db")
+@click.argument("into", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--text/--no-text", default=False, help="Take the stored texts along.")
+def merge(into: Path, sources: tuple[Path, ...], text: bool) -> None:
+    """Join developers' databases into one; what is there already stays as it is."""
+    from analysis.merge import merge as merge_stores
+
+    for source in sources:
+        merged = merge_stores(into, source, text=text)
+        click.echo(f"{source}: {merged.rows:,} new rows, {merged.sessions:,} new sessions.")
+        for warning in merged.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+
+
+commands: Mapping[str, Sequence[click.Command]] = {
+    "Run": before.commands,
+    "Look": (report, inspect, audit, retention),
+    "Share": (purge,),
+}

@@ -22,7 +22,7 @@ from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
 from codetrial.records import Record
 
-__all__ = ["Columns", "Source", "SqliteSource", "table", "tables"]
+__all__ = ["Columns", "Source", "SqliteSource", "column_types", "table", "tables"]
 
 Value = str | int | float | None
 
@@ -82,16 +82,17 @@ def _ibis_type(annotation: Any) -> str:
     return "float64" if kind is float else "int64"
 
 
-def _schema(kind: type[Record]) -> ibis.Schema:
-    return ibis.schema({field.name: _ibis_type(field.type) for field in dataclasses.fields(kind)})
-
-
 tables = {kind.table: kind for kind in Record.__subclasses__()}
+
+
+def column_types(name: str) -> dict[str, str]:
+    """Column names of a table with `string`, `int64` or `float64`, in order."""
+    return {field.name: _ibis_type(field.type) for field in dataclasses.fields(tables[name])}
 
 
 def table(name: str) -> ir.Table:
     """The unbound table of this name, with the columns of its record."""
-    return ibis.table(_schema(tables[name]), name=name)
+    return ibis.table(ibis.schema(column_types(name)), name=name)
 
 
 class SqliteSource:

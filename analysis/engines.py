@@ -1,0 +1,180 @@
+"""Engines for what `codetrial ship` wrote: DuckDB in this process, ClickHouse's engine, or Spark.
+
+Each gives the tables of the store the same names and columns, so that every query of the report runs unchanged.
+"""
+
+import os
+from typing import Any, Protocol
+
+import ibis
+import ibis.expr.types as ir
+
+from analysis.ship import Destination
+from analysis.source import Columns, Source, column_types, tables
+from codetrial.errors import EvidenceError
+
+__all__ = ["ENGINES", "open_shipped"]
+
+DUCKDB_MEMORY = "1GB"
+"""Beyond this DuckDB spills to disk instead of growing."""
+
+
+def _files(destination: Destination) -> dict[str, list[str]]:
+    done = destination.batches("done")
+    if not done:
+        raise EvidenceError(
+            f"{destination.url} holds nothing complete yet: run `codetrial ship {destination.url}` first."
+        )
+    return {table: destination.parquet(table, done) for table in tables}
+
+
+def _is_local(destination: Destination) -> bool:
+    protocol = destination.files.protocol
+    return "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
+
+
+def _empty(table: str, kinds: dict[str, str]) -> str:
+    columns = ", ".join(
+        f"CAST(NULL AS {kinds[kind]}) AS {_quoted(name, kinds)}" for name, kind in column_types(table).items()
+    )
+    return f"SELECT {columns} WHERE 1 = 0"
+
+
+def _quoted(name: str, kinds: dict[str, str]) -> str:
+    mark = kinds["quote"]
+    return f"{mark}{name}{mark}"
+
+
+class DuckDbSource:
+    """A team's Parquet files under DuckDB."""
+
+    def __init__(self, destination: Destination) -> None:
+        import duckdb
+
+        self.place = destination.url
+        files = _files(destination)
+        self._connection = duckdb.connect()
+        self._connection.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
+        # Order is asked for where it matters; keeping it elsewhere costs memory.
+        self._connection.execute("SET preserve_insertion_order = false")
+        prefix = ""
+        if not _is_local(destination):
+            self._connection.register_filesystem(destination.files)
+            prefix = f"{destination.files.protocol if isinstance(destination.files.protocol, str) else destination.files.protocol[0]}://"
+        kinds = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE", "quote": '"'}
+        for table, paths in files.items():
+            if paths:
+                listed = ", ".join("'" + (prefix + path).replace("'", "''") + "'" for path in paths)
+                body = f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false)"
+                if table in ("trial", "arm"):
+                    # Every batch brings its trial along.
+                    body = f"SELECT DISTINCT ON (id) * FROM ({body})"
+            else:
+                body = _empty(table, kinds)
+            self._connection.execute(f'CREATE VIEW "{table}" AS {body}')
+
+    def fetch(self, expression: ir.Table) -> Columns:
+        result = self._connection.execute(str(ibis.to_sql(expression, dialect="duckdb")))
+        names = [column[0] for column in result.description]
+        return Columns.of_rows(names, result.fetchall())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _untyped(function: Any) -> Any:
+    """A function of a package without types, so that calling it is not an error of ours."""
+    return function
+
+
+class ClickHouseSource:
+    """The same files under ClickHouse's engine inside this process (chdb); a server runs the same statements."""
+
+    def __init__(self, destination: Destination) -> None:
+        import chdb.session as chdb_session
+
+        if not _is_local(destination):
+            raise EvidenceError("--engine clickhouse reads local folders only; use duckdb for object storage.")
+        self.place = destination.url
+        self._session: Any = _untyped(chdb_session.Session)()
+        self._session.query("CREATE DATABASE IF NOT EXISTS evidence ENGINE = Atomic")
+        self._session.query("USE evidence")
+        kinds = {"string": "Nullable(String)", "int64": "Nullable(Int64)", "float64": "Nullable(Float64)", "quote": "`"}
+        for table, paths in _files(destination).items():
+            structure = ", ".join(f"`{name}` {kinds[kind]}" for name, kind in column_types(table).items())
+            if paths:
+                pattern = "{" + ",".join(paths) + "}" if len(paths) > 1 else paths[0]
+                body = f"SELECT * FROM file('{pattern}', 'Parquet', '{structure}')"
+                if table in ("trial", "arm"):
+                    body += " LIMIT 1 BY id"
+            else:
+                body = _empty(table, kinds)
+            self._session.query(f"CREATE OR REPLACE VIEW `{table}` AS {body}")
+
+    def fetch(self, expression: ir.Table) -> Columns:
+        import json
+
+        statement = str(ibis.to_sql(expression, dialect="clickhouse"))
+        # Left joins must give nulls as in every other engine, not ClickHouse's default values.
+        settings = "SETTINGS join_use_nulls = 1, output_format_json_quote_64bit_integers = 0"
+        answer = json.loads(str(self._session.query(f"{statement} {settings}", "JSONCompact")))
+        return Columns.of_rows([column["name"] for column in answer["meta"]], answer["data"])
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class SparkSource:
+    """The same files under Spark, for a company that has it anyway."""
+
+    def __init__(self, destination: Destination) -> None:
+        from pyspark.sql import SparkSession
+
+        self.place = destination.url
+        builder = SparkSession.builder.appName("codetrial").config("spark.sql.ansi.enabled", "false")
+        if "SPARK_REMOTE" not in os.environ:
+            builder = builder.master(os.environ.get("SPARK_MASTER", "local[2]")).config("spark.ui.enabled", "false")
+            builder = builder.config("spark.sql.shuffle.partitions", "8")
+        self._spark = builder.getOrCreate()
+        kinds = {"string": "STRING", "int64": "BIGINT", "float64": "DOUBLE", "quote": "`"}
+        for table, paths in _files(destination).items():
+            if paths:
+                frame = self._spark.read.parquet(*paths).select(*column_types(table))
+                if table in ("trial", "arm"):
+                    frame = frame.dropDuplicates(["id"])
+            else:
+                frame = self._spark.sql(_empty(table, kinds))
+            frame.createOrReplaceTempView(table)
+
+    def fetch(self, expression: ir.Table) -> Columns:
+        statement = str(ibis.to_sql(expression, dialect="databricks"))
+        frame = self._spark.sql(statement)
+        return Columns.of_rows(frame.columns, [tuple(row) for row in frame.collect()])
+
+    def close(self) -> None:
+        self._spark.stop()
+
+
+class _Engine(Protocol):
+    def __call__(self, destination: Destination) -> Source: ...
+
+
+ENGINES: dict[str, tuple[_Engine, str]] = {
+    "duckdb": (DuckDbSource, "codetrial[team]"),
+    "clickhouse": (ClickHouseSource, "chdb"),
+    "spark": (SparkSource, "pyspark"),
+}
+
+
+def open_shipped(url: str, engine: str = "duckdb") -> Source:
+    """Open what was shipped.
+
+    Raises:
+        EvidenceError: the engine is not installed, or nothing complete is there.
+    """
+    kind, package = ENGINES[engine]
+    try:
+        opened: Any = kind(Destination(url))
+    except ImportError as fault:
+        raise EvidenceError(f"--engine {engine} needs `pip install {package}` ({fault}).") from fault
+    return opened  # type: ignore[no-any-return]

@@ -1,0 +1,204 @@
+"""Parquet files for a team: what one person's store holds, without text, put where others can read it.
+
+A batch is a set of finished sessions with all their rows. Its name is the hash of their ids, so the same sessions
+always make the same names. A plan is written first, the files next, a done mark last: a run that was killed is
+finished by the next one with exactly the same names, and readers look at done batches only.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.queries import ABANDONED
+from analysis.source import column_types, tables
+from analysis.store import Store
+from codetrial.clock import utc_text
+from codetrial.errors import EvidenceError
+from codetrial.records import Origin
+
+__all__ = ["SHIPPED", "Batch", "Destination", "Shipped", "ship"]
+
+SESSIONS_PER_BATCH = 500
+ROWS_AT_ONCE = 20_000
+
+_BY_SESSION = ("session_end", "assignment", "task", "incident")
+_BY_TASK = ("attempt", "suggestion", "finding", "exposure", "outcome", "continuation", "score")
+SHIPPED = ("trial", "arm", "session", *_BY_SESSION, *_BY_TASK)
+"""All tables but the texts, which never leave the machine this way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    name: str
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    batches: int
+    sessions: int
+    rows: int
+    open_sessions: int
+    """Left for the next time: they still run."""
+
+
+class Destination:
+    """A folder on any file system that fsspec knows, such as `/mnt/team/codetrial` or `s3://bucket/codetrial`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.files, self.root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as fault:
+            raise EvidenceError(f"Cannot use {url!r}: {fault}") from fault
+        self.root = self.root.rstrip("/")
+        self.url = url
+
+    def batches(self, kind: str) -> list[Batch]:
+        """Batches that are planned (`plan`) or complete (`done`)."""
+        try:
+            paths = self.files.glob(f"{self.root}/_{kind}/*.json")
+            contents = [json.loads(self.files.cat_file(path)) for path in sorted(paths)]
+        except (OSError, ValueError) as fault:
+            raise EvidenceError(f"Cannot read {self.url}: {fault}") from fault
+        return [Batch(name=c["batch"], sessions=tuple(c["sessions"])) for c in contents]
+
+    def mark(self, kind: str, batch: Batch) -> None:
+        content = json.dumps({"batch": batch.name, "sessions": batch.sessions})
+        self.write(f"_{kind}/{batch.name}.json", content.encode())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Whole or not at all: object stores put so by themselves, a folder needs a rename."""
+        path = f"{self.root}/{name}"
+        try:
+            self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            draft = f"{path}.draft"
+            self.files.pipe_file(draft, content)
+            self.files.mv(draft, path)
+        except OSError as fault:
+            raise EvidenceError(f"Cannot write to {self.url}: {fault}") from fault
+
+    def parquet(self, table: str, done: Sequence[Batch]) -> list[str]:
+        """Files of one table that belong to done batches."""
+        names = {batch.name for batch in done}
+        found = self.files.glob(f"{self.root}/{table}/dt=*/*.parquet")
+        return sorted(path for path in found if path.rsplit("/", 1)[1].split(".")[0] in names)
+
+
+def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: datetime | None = None) -> Shipped:
+    """Write what is finished and not there yet.
+
+    Args:
+        origin: Which sessions; None for all.
+
+    Raises:
+        EvidenceError: the destination cannot be read or written.
+    """
+    destination = Destination(url)
+    with closing(Store(store)) as opened:
+        done = destination.batches("done")
+        there = {session for batch in done for session in batch.sessions}
+        finished, still_open = _finished(opened, origin, now or datetime.now(UTC))
+        names = {batch.name for batch in done}
+        # What an earlier run began comes first, with its own sessions; only then new ones are grouped.
+        begun = [
+            batch
+            for batch in destination.batches("plan")
+            if batch.name not in names and set(batch.sessions) <= {*finished}
+        ]
+        there |= {session for batch in begun for session in batch.sessions}
+        fresh = [session for session in finished if session not in there]
+        batches = begun + [_batch(fresh[i : i + SESSIONS_PER_BATCH]) for i in range(0, len(fresh), SESSIONS_PER_BATCH)]
+        rows = 0
+        for batch in batches:
+            destination.mark("plan", batch)
+            rows += _ship_batch(opened, destination, batch)
+            destination.mark("done", batch)
+    return Shipped(
+        batches=len(batches),
+        sessions=sum(len(batch.sessions) for batch in batches),
+        rows=rows,
+        open_sessions=still_open,
+    )
+
+
+def _batch(sessions: Sequence[str]) -> Batch:
+    ordered = tuple(sorted(sessions))
+    return Batch(name=hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:24], sessions=ordered)
+
+
+def _finished(store: Store, origin: Origin | None, now: datetime) -> tuple[list[str], int]:
+    rows = store.rows(
+        "SELECT s.id, e.session IS NOT NULL OR s.started_at < ? AS is_closed FROM session s "
+        "LEFT JOIN session_end e ON e.session = s.id WHERE ? IS NULL OR s.origin = ? ORDER BY s.id",
+        [utc_text(now - ABANDONED), origin and origin.value, origin and origin.value],
+    )
+    finished = [row["id"] for row in rows if row["is_closed"]]
+    return finished, len(rows) - len(finished)
+
+
+def _ship_batch(store: Store, destination: Destination, batch: Batch) -> int:
+    store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS shipping (id TEXT PRIMARY KEY)")
+    store.db.conn.execute("DELETE FROM shipping")
+    store.db.conn.executemany("INSERT INTO shipping VALUES (?)", [[session] for session in batch.sessions])
+    [first] = store.rows("SELECT min(started_at) AS day FROM session WHERE id IN (SELECT id FROM shipping)")
+    day = str(first["day"])[:10]
+    rows = 0
+    for table in SHIPPED:
+        written, content = _parquet(store, table)
+        if written:
+            destination.write(f"{table}/dt={day}/{batch.name}.parquet", content)
+            rows += written
+    return rows
+
+
+def _selection(table: str) -> str:
+    names = ", ".join(f'x."{name}"' for name in column_types(table))
+    mine = "IN (SELECT id FROM shipping)"
+    if table == "trial":
+        return f"SELECT {names} FROM trial x WHERE x.id IN (SELECT trial FROM session WHERE id {mine})"
+    if table == "arm":
+        return f"SELECT {names} FROM arm x WHERE x.trial IN (SELECT trial FROM session WHERE id {mine})"
+    if table == "session":
+        return f"SELECT {names} FROM session x WHERE x.id {mine}"
+    if table in _BY_SESSION:
+        return f'SELECT {names} FROM "{table}" x WHERE x.session {mine}'
+    return f'SELECT {names} FROM "{table}" x JOIN task t ON t.id = x.task WHERE t.session {mine}'
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The columns of a shipped table; the same whatever rows there are."""
+    kinds = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+    return pa.schema([(name, kinds[kind]) for name, kind in column_types(table).items()])
+
+
+def _parquet(store: Store, table: str) -> tuple[int, bytes]:
+    schema = arrow_schema(table)
+    sink = pa.BufferOutputStream()
+    rows = 0
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for chunk in _chunks(store, _selection(table)):
+            columns = [
+                pa.array(column, type=field.type)
+                for column, field in zip(zip(*chunk, strict=True), schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            rows += len(chunk)
+    return rows, sink.getvalue().to_pybytes()
+
+
+def _chunks(store: Store, statement: str) -> Iterator[list[tuple[Any, ...]]]:
+    cursor = store.db.conn.execute(statement)
+    while chunk := cursor.fetchmany(ROWS_AT_ONCE):
+        yield chunk
+
+
+assert set(SHIPPED) == set(tables) - {"text"}, "a new table needs a decision whether it may leave the machine"
