@@ -1,6 +1,5 @@
 """A completion request as it arrived, and the answers that an editor understands."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 from pygls.uris import to_fs_path
 
+from analysis.retention import document_of
 from analysis.syntax import language_of, place_of
 from codetrial.clock import utc_text
 from codetrial.records import Disposition, Door, Place, Surface, Task
@@ -17,9 +17,8 @@ from lsp_proxy.evaluator.documents import View
 from lsp_proxy.evaluator.edits import Point
 from lsp_proxy.evaluator.recorder import Recorder
 
-__all__ = ["Request", "completion_list", "document_hash", "inline_list", "read_request", "relative_path"]
+__all__ = ["Request", "completion_list", "inline_list", "read_request", "relative_path"]
 
-HASH_DIGITS = 32
 LABEL_CHARS = 60
 _WORD_BEFORE = re.compile(r"\w*$")
 _TRIGGERS = {1: "invoked", 2: "automatic"}
@@ -93,11 +92,6 @@ class Request:
         )
 
 
-def document_hash(seed: str, uri: str) -> str:
-    """A document's pseudonym in this trial; the seed keeps it from being found by trying paths."""
-    return hashlib.sha256(f"{seed}/{uri}".encode("utf-8", "replace")).hexdigest()[:HASH_DIGITS]
-
-
 def relative_path(uri: str, root: Path) -> str:
     """The document's path below the root with `/`, or the whole path if it lies elsewhere."""
     path = to_fs_path(uri) if uri.startswith("file:") else None
@@ -138,7 +132,7 @@ def read_request(
         wire_id=wire_id,
         surface=surface,
         uri=uri,
-        document=document_hash(seed, uri),
+        document=document_of(seed, uri),
         version=view.version,
         path=path,
         language=language_of(path, view.language_id),
