@@ -10,12 +10,11 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from analysis.identity import developers_of, repositories_of
-from analysis.ledger import destinations, lower_marks
 from analysis.store import Store
 from codetrial.clock import utc_text
 from codetrial.errors import CodetrialError, EvidenceError, StoreError
@@ -95,8 +94,6 @@ class Purged:
     """What was deleted."""
     bytes_before: int
     bytes_after: int
-    shipped_to: list[str] = field(default_factory=list)
-    """Places that hold copies of deleted rows, by an earlier `codetrial ship`."""
 
 
 def parse_age(text: str, now: datetime | None = None) -> datetime:
@@ -155,10 +152,9 @@ def purge(path: Path, choice: Choice) -> Purged:
         connection.execute("PRAGMA secure_delete = ON")
         _select(connection, choice)
         found = _count(connection, choice)
-        shipped_to = [] if choice.text_only else destinations(connection)
         _delete(connection, choice)
         _build_anew(connection, path)
-    return Purged(found=found, bytes_before=before, bytes_after=_size(path), shipped_to=shipped_to)
+    return Purged(found=found, bytes_before=before, bytes_after=_size(path))
 
 
 def _size(path: Path) -> int:
@@ -338,7 +334,6 @@ def _delete(connection: sqlite3.Connection, choice: Choice) -> None:
             for table in (t for t in _CHILDREN if t not in ("exposure", "finding")):
                 connection.executemany(f"DELETE FROM {table} WHERE task = ?", batch)
             connection.executemany("DELETE FROM task WHERE id = ?", batch)
-            lower_marks(connection)
     for name in ("assignment", "session"):
         for batch in _batches(connection, f"gone_{name}", "id"):
             with _immediate(connection):
@@ -346,7 +341,6 @@ def _delete(connection: sqlite3.Connection, choice: Choice) -> None:
                     connection.executemany("DELETE FROM incident WHERE session = ?", batch)
                     connection.executemany("DELETE FROM session_end WHERE session = ?", batch)
                 connection.executemany(f"DELETE FROM {name} WHERE id = ?", batch)
-                lower_marks(connection)
 
 
 def _delete_unindexed(connection: sqlite3.Connection, table: str) -> None:
@@ -357,7 +351,6 @@ def _delete_unindexed(connection: sqlite3.Connection, table: str) -> None:
                 f"DELETE FROM {table} WHERE rowid > ? AND rowid <= ? AND task IN (SELECT id FROM gone_task)",
                 [first, first + STRETCH],
             )
-            lower_marks(connection)
 
 
 def _still_unused(connection: sqlite3.Connection, batch: list[tuple[str]], seen: Mapping[str, int]) -> list[tuple[str]]:
@@ -446,10 +439,7 @@ def tell(purged: Purged) -> str:
         f"The file was built anew and its log emptied: {purged.bytes_after / 1e6:,.1f} MB now"
         + (f", {freed / 1e6:,.1f} MB less." if freed > 0 else ".")
     )
-    if purged.shipped_to:
-        places = ", ".join(purged.shipped_to)
-        lines.append(f"Copies without text were shipped to {places}: delete their dev= or dt= folders there yourself.")
-    lines.append("Backups, logs, exports and merged databases are not touched.")
+    lines.append("Backups, logs, exports, and what was shipped or merged elsewhere are not touched.")
     return "\n".join(lines)
 
 
