@@ -344,7 +344,8 @@ def _stream_problems(session: _Session) -> list[str]:
         a for a in good if (a.usage.tokens_out or 0) >= 4 and a.first_byte_ns is not None and a.end_ns is not None
     ]
     streams = session.arm.definition.api not in (Api.NGRAM, Api.COPILOT)
-    if streams and several and all((a.end_ns or 0) - (a.first_byte_ns or 0) < STREAM_GAP_S * 1e9 for a in several):
+    gaps_ns = [(a.end_ns or 0) - (a.first_byte_ns or 0) for a in several]
+    if streams and gaps_ns and statistics.median(gaps_ns) < STREAM_GAP_S * 1e9:
         problems.append("It does not stream: the first token comes with the last. Look for a proxy that buffers.")
     if streams and good and all(answer.usage.tokens_out is None for answer in good):
         problems.append(

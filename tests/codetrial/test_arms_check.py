@@ -51,11 +51,13 @@ def model(answer: Callable[[str], str], *, honours_stops: bool = True, streams: 
         pieces = [text[i : i + 3] for i in range(0, len(text), 3)] or [""]
         parts: list[bytes | float] = []
         for piece in pieces:
-            parts += [sse({"model": "m", "choices": [{"text": piece}]}), 0.004 if streams else 0.0]
+            parts += [sse({"model": "m", "choices": [{"text": piece}]}), 0.004]
         last: dict[str, Any] = {"model": "m", "choices": [{"text": "", "finish_reason": "stop"}]}
         if usage:
             last["usage"] = {"prompt_tokens": len(prompt) // 4, "completion_tokens": 5}
-        return Script([*parts, sse(last)])
+        parts.append(sse(last))
+        # What does not stream arrives at once: one write, one read.
+        return Script(parts if streams else [b"".join(part for part in parts if isinstance(part, bytes))])
 
     return script
 
