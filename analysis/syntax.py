@@ -42,18 +42,28 @@ class _Grammar(NamedTuple):
 
 
 _GRAMMARS = {
+    "ada": _Grammar("tree_sitter_ada"),
     "c": _Grammar("tree_sitter_c"),
     "cpp": _Grammar("tree_sitter_cpp"),
+    "csharp": _Grammar("tree_sitter_c_sharp"),
     "css": _Grammar("tree_sitter_css"),
+    "fortran": _Grammar("tree_sitter_fortran"),
     "go": _Grammar("tree_sitter_go"),
     "html": _Grammar("tree_sitter_html"),
     "java": _Grammar("tree_sitter_java"),
     "javascript": _Grammar("tree_sitter_javascript"),
     "json": _Grammar("tree_sitter_json"),
+    "kotlin": _Grammar("tree_sitter_kotlin"),
+    "lua": _Grammar("tree_sitter_lua"),
+    "matlab": _Grammar("tree_sitter_matlab"),
+    "pascal": _Grammar("tree_sitter_pascal"),
+    "php": _Grammar("tree_sitter_php", "language_php"),
     "python": _Grammar("tree_sitter_python"),
     "ruby": _Grammar("tree_sitter_ruby"),
     "rust": _Grammar("tree_sitter_rust"),
+    "scala": _Grammar("tree_sitter_scala"),
     "shellscript": _Grammar("tree_sitter_bash"),
+    "swift": _Grammar("tree_sitter_swift"),
     "toml": _Grammar("tree_sitter_toml"),
     "typescript": _Grammar("tree_sitter_typescript", "language_typescript"),
     "typescriptreact": _Grammar("tree_sitter_typescript", "language_tsx"),
@@ -62,6 +72,14 @@ _GRAMMARS = {
 
 _ALIASES = {
     "bash": "shellscript",
+    "c#": "csharp",
+    "cs": "csharp",
+    "delphi": "pascal",
+    "fortran-modern": "fortran",
+    "fortran77": "fortran",
+    "fortranfreeform": "fortran",
+    "fortranfixedform": "fortran",
+    "objectpascal": "pascal",
     "c++": "cpp",
     "cuda-cpp": "cpp",
     "javascriptreact": "javascript",
@@ -80,6 +98,12 @@ _ALIASES = {
 """What editors call a language besides its LSP identifier."""
 
 _EXTENSIONS = {
+    ".adb": "ada",
+    ".ads": "ada",
+    ".f03": "fortran",
+    ".f08": "fortran",
+    ".f95": "fortran",
+    ".pas": "pascal",
     ".bash": "shellscript",
     ".c": "c",
     ".cbl": "cobol",
@@ -87,6 +111,7 @@ _EXTENSIONS = {
     ".cjs": "javascript",
     ".cob": "cobol",
     ".cpp": "cpp",
+    ".cpy": "cobol",
     ".cs": "csharp",
     ".css": "css",
     ".cxx": "cpp",
@@ -130,6 +155,7 @@ _FUNCTIONS = frozenset(
     {
         "arrow_function",
         "constructor_declaration",
+        "function",
         "function_declaration",
         "function_definition",
         "function_expression",
@@ -141,11 +167,24 @@ _FUNCTIONS = frozenset(
         "method_declaration",
         "method_definition",
         "singleton_method",
+        "subprogram_body",
+        "subroutine",
     }
 )
 """Node types of the grammars above that are a function or method with a body."""
 
 _IMPORT_LINE = {
+    "ada": re.compile(r"\s*(with|use)\b", re.IGNORECASE),
+    "cobol": re.compile(r".{0,7}\s*COPY\b", re.IGNORECASE),
+    "csharp": re.compile(r"\s*(global\s+)?using\b(?!\s*\()"),
+    "fortran": re.compile(r"\s*(use|include|import)\b", re.IGNORECASE),
+    "kotlin": re.compile(r"\s*import\b"),
+    "lua": re.compile(r"\s*(local\s+\w+\s*=\s*)?require\b"),
+    "matlab": re.compile(r"\s*import\b"),
+    "pascal": re.compile(r"\s*uses\b", re.IGNORECASE),
+    "php": re.compile(r"\s*(use|require|require_once|include|include_once)\b"),
+    "scala": re.compile(r"\s*import\b"),
+    "swift": re.compile(r"\s*import\b"),
     "c": re.compile(r"\s*#\s*include\b"),
     "cpp": re.compile(r"\s*(#\s*include|import|using)\b"),
     "css": re.compile(r"\s*@import\b"),
@@ -201,7 +240,7 @@ def language_of(path: str, language_id: str | None = None) -> str:
 
 
 def is_supported(language: str) -> bool:
-    """Whether there is a grammar for it."""
+    """Whether there is a grammar for it; without one, tokens are lexical and errors are not counted."""
     return language in _GRAMMARS
 
 
@@ -237,6 +276,8 @@ def error_count(text: str, language: str) -> int | None:
 
 def place_of(prefix: str, suffix: str, language: str) -> Place:
     """Where the cursor between `prefix` and `suffix` stands."""
+    if language == "cobol":
+        return _place_in_cobol(prefix, suffix)
     if not is_supported(language):
         return Place.UNKNOWN
     before = _tail_of_lines(prefix, WINDOW_BEFORE)
@@ -260,6 +301,21 @@ def place_of(prefix: str, suffix: str, language: str) -> Place:
     return Place.LINE_END if line.strip() else Place.LINE_START
 
 
+def _place_in_cobol(prefix: str, suffix: str) -> Place:
+    """By columns and quotes: the one packaged grammar of COBOL hangs on text that is none."""
+    line = re.split(r"[\r\n]", prefix)[-1]
+    code = line.split("*>")[0]
+    if line[6:7] in {"*", "/"} or code != line:
+        return Place.COMMENT
+    if code.count('"') % 2 or code.count("'") % 2:
+        return Place.STRING
+    if _IMPORT_LINE["cobol"].match(line):
+        return Place.IMPORT
+    if re.split(r"[\r\n]", suffix, maxsplit=1)[0].strip():
+        return Place.MID_LINE
+    return Place.LINE_END if line[6:].strip() else Place.LINE_START
+
+
 def enclosing_function(text: str, line: int, language: str) -> Definition | None:
     """The innermost function around a line (from 0); None at the top level or without a grammar."""
     tree = _parse(_encode(text), language)
@@ -268,7 +324,7 @@ def enclosing_function(text: str, line: int, language: str) -> Definition | None
     found: Definition | None = None
     node: tree_sitter.Node | None = tree.root_node
     while node is not None:
-        if node.type in _FUNCTIONS:
+        if node.is_named and node.type in _FUNCTIONS:
             name = node.child_by_field_name("name")
             title = name.text.decode() if name is not None and name.text is not None else None
             found = Definition(title, node.start_point.row, node.end_point.row)
