@@ -184,5 +184,5 @@ def merge(into: Path, sources: tuple[Path, ...], text: bool) -> None:
 commands: Mapping[str, Sequence[click.Command]] = {
     "Run": before.commands,
     "Look": (report, inspect, audit, retention),
-    "Share": (purge,),
+    "Share": (ship, merge, purge),
 }

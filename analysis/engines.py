@@ -160,7 +160,7 @@ class _Engine(Protocol):
 
 
 ENGINES: dict[str, tuple[_Engine, str]] = {
-    "duckdb": (DuckDbSource, "codetrial[team]"),
+    "duckdb": (DuckDbSource, "codetrial[parquet]"),
     "clickhouse": (ClickHouseSource, "chdb"),
     "spark": (SparkSource, "pyspark"),
 }

@@ -57,11 +57,12 @@ def merge(into: Path, source: Path, *, text: bool = False) -> Merged:
 
 def _warnings(target: Store) -> list[str]:
     seeds = target.rows(
-        "SELECT mine.name FROM main.trial mine JOIN other.trial theirs ON theirs.id = mine.id AND theirs.seed <> mine.seed"
+        "SELECT mine.name FROM main.trial mine JOIN other.trial theirs "
+        "ON theirs.id = mine.id AND theirs.seed <> mine.seed"
     )
     return [
-        f"Trial {row['name']!r} was drawn from another seed there, so its assignments cannot be audited from this file, "
-        "and a person who works on both machines counts as two developers. Put one [trial] seed into the team's "
+        f"Trial {row['name']!r} was drawn from another seed there, so its assignments cannot be audited from this "
+        "file, and a person who works on both machines counts as two developers. Put one [trial] seed into the team's "
         "codetrial.toml."
         for row in seeds
     ]
