@@ -161,4 +161,105 @@ def replay(
         raise SystemExit(3)
 
 
-commands: Sequence[click.Command] = [replay]
+@click.command(epilog="For example:  codetrial tasks our-tasks/ --samples 5 --html tasks.html")
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("--samples", type=click.IntRange(1, 200), default=1, help="So many answers of each arm to each task.")
+@click.option("--k", "ks", type=click.IntRange(1), multiple=True, help="pass@k for this k; 1 and --samples by default.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many tasks.")
+@click.option("--max-tokens", type=click.IntRange(1), default=512, help="Room for an answer.")
+@click.option("--timeout", type=click.FloatRange(1), default=60.0, help="Seconds for an answer.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=4, help="So many tasks at once.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
+)
+@click.option("--no-sandbox", is_flag=True, help="Run checks without a sandbox: only if you trust what models write.")
+@click.option("--visible", multiple=True, type=click.Path(path_type=Path), help="A folder that checks may read.")
+@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Solutions side by side, here.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_config
+@_store
+def tasks(
+    place: Path,
+    samples: int,
+    ks: tuple[int, ...],
+    limit: int | None,
+    max_tokens: int,
+    timeout: float,
+    concurrency: int,
+    budget: float | None,
+    no_sandbox: bool,
+    visible: tuple[Path, ...],
+    page: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+    store: Path | None,
+) -> None:
+    """Let both arms solve coding tasks of your own, and run each task's check on what they wrote.
+
+    PLACE is a folder with one TOML file a task (`prompt`, `check`, and more: docs/replay.md), or JSON lines in the form
+    of HumanEval, MBPP or LiveCodeBench.
+    """
+    import asyncio
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from analysis.replay.cutoffs import cutoff_of
+    from analysis.replay.passing import load_passing, load_published, print_passing, write_page
+    from analysis.replay.problems import load_problems
+    from analysis.replay.sandbox import open_sandbox
+    from analysis.replay.solving import Settings, solve
+    from analysis.replay.start import database
+    from codetrial.arms import define
+    from codetrial.config import load
+    from codetrial.records import ArmLabel
+
+    config = load(Path(), config_file=config_file)
+    problems = load_problems(place)[:limit]
+    published = load_published(place)
+    settings = Settings(
+        samples=samples, max_tokens=max_tokens, timeout_s=timeout, concurrency=concurrency, budget_usd=budget
+    )
+    notes = Console(stderr=True)
+    path = database(config, store)
+    with Progress(console=notes, disable=not notes.is_terminal) as progress:
+        bar = progress.add_task("solving", total=None)
+
+        async def work() -> Any:
+            sandbox = await open_sandbox(without=no_sandbox, visible=visible)
+            return await solve(
+                problems,
+                config,
+                settings,
+                sandbox=sandbox,
+                store=path,
+                on_start=lambda done, total: progress.update(bar, completed=done, total=total),
+                on_done=lambda: progress.advance(bar),
+            )
+
+        solved = asyncio.run(work())
+    cutoffs = {label: cutoff_of(define(config.arms[label], label, templates=config.templates)) for label in ArmLabel}
+    passing = load_passing(
+        path,
+        solved.trial,
+        problems,
+        ks=ks or tuple(dict.fromkeys((1, samples))),
+        cutoffs={label: cutoff.at for label, cutoff in cutoffs.items() if cutoff.basis != "never trained"},
+        published=published,
+    )
+    if page is not None:
+        write_page(passing, page)
+    if as_json:
+        click.echo(json.dumps(passing.as_json(), indent=2))
+    else:
+        print_passing(passing, Console())
+    notes.print(
+        f"Asked {solved.asked}, done before {solved.already_done}; ${solved.spent_usd:.4f} spent.", highlight=False
+    )
+    if solved.stopped is not None:
+        notes.print(f"Stopped early: {solved.stopped}. The same command goes on from here.", markup=False)
+        raise SystemExit(3)
+
+
+commands: Sequence[click.Command] = [replay, tasks]

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from analysis.replay.book import Book, task_id
@@ -12,12 +13,12 @@ from analysis.replay.roots import Roots
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
 from codetrial.clock import now_ns
 from codetrial.config import Config
-from codetrial.errors import ConfigError
+from codetrial.errors import CodetrialError, ConfigError
 from codetrial.prices import Cost, is_priced
 from codetrial.records import ArmLabel, AttemptStatus
 from codetrial.routing import Flight, Router
 
-__all__ = ["Outcome", "Spending", "refuse_unpriced", "run"]
+__all__ = ["Outcome", "Spending", "plain_errors", "refuse_unpriced", "run"]
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
@@ -86,6 +87,20 @@ def refuse_unpriced(arms: Mapping[ArmLabel, Arm], config: Config) -> None:
             )
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """The one sentence that a person needs, out of the groups that task groups wrap it in."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        leaf: BaseException = group
+        while isinstance(leaf, BaseExceptionGroup):
+            leaf = leaf.exceptions[0]
+        if isinstance(leaf, CodetrialError):
+            raise leaf from group
+        raise
+
+
 async def run(
     tasks: Sequence[CursorTask],
     *,
@@ -113,17 +128,18 @@ async def run(
     outcome = Outcome(already_done=len(tasks) - len(waiting))
     on_start(outcome.already_done)
     spending = Spending(budget_usd)
-    async with Router(arms, config, order=random.Random(book.trial.seed)) as router:
-        for arm in arms.values():
-            if isinstance(arm, Preparable):
-                await arm.prepare(None)
-        runner = _Runner(router, arms, config, book, roots, repository, spending, outcome, on_done, first_pause_s)
-        queue = iter(waiting)
-        if budget_usd is not None:
-            await runner.work(queue, at_most=1)  # Until one task has been paid for, nobody knows what one costs.
-        async with asyncio.TaskGroup() as workers:
-            for number in range(min(concurrency, len(waiting))):
-                workers.create_task(runner.work(queue), name=f"replay worker {number}")
+    with plain_errors():
+        async with Router(arms, config, order=random.Random(book.trial.seed)) as router:
+            for arm in arms.values():
+                if isinstance(arm, Preparable):
+                    await arm.prepare(None)
+            runner = _Runner(router, arms, config, book, roots, repository, spending, outcome, on_done, first_pause_s)
+            queue = iter(waiting)
+            if budget_usd is not None:
+                await runner.work(queue, at_most=1)  # Until one task has been paid for, nobody knows what one costs.
+            async with asyncio.TaskGroup() as workers:
+                for number in range(min(concurrency, len(waiting))):
+                    workers.create_task(runner.work(queue), name=f"replay worker {number}")
     outcome.spent_usd = spending.usd
     return outcome
 
