@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from analysis.source import Source
 
 from analysis.audit_commands import audit, retention
-from analysis.data_commands import inspect, purge
+from analysis.data_commands import export, inspect, purge
 from analysis.replay import commands as before
 
 __all__ = ["commands"]
@@ -184,5 +184,5 @@ def merge(into: Path, sources: tuple[Path, ...], text: bool) -> None:
 commands: Mapping[str, Sequence[click.Command]] = {
     "Run": before.commands,
     "Look": (report, inspect, audit, retention),
-    "Share": (ship, merge, purge),
+    "Share": (export, ship, merge, purge),
 }
