@@ -44,17 +44,20 @@ shares = { a = 0.35, b = 0.35, none = 0.30 }
 [editor]
 # A replay does not wait minutes to see what became of a line.
 time_scale = 12
+# The local model has one slot: what nobody waits for any longer must not keep it from what is asked next.
+shadow_cap_s = 3
 """
 
 LANGUAGES = ("python",)
 MIN_EDIT_CHARS = 8
 MAX_EDIT_CHARS = 400
-CHARS_PER_FILE = 350
-FILES_PER_COMMIT = 3
-"""Small bites of many commits: a session is a commit, and the report's clusters are sessions."""
+CHARS_PER_FILE = 180
+FILES_PER_COMMIT = 2
+"""Small bites of many commits: each is a session, and the report's clusters are sessions."""
 
 PATIENCE_S = 2.5
 LOOK_UP = 0.15
+DEBOUNCE_S = 0.2
 """A developer who looks up seldom and waits long: the local model needs a second on one core, and has one slot."""
 
 SETTLE_S = 4.0
@@ -226,14 +229,21 @@ class _Run:
             self._progress = progress
             ticking = asyncio.create_task(self._tick(), name="progress")
             try:
-                for change in self._spread(changes):
-                    if time.monotonic() >= self._end_at:
-                        break
-                    await self._one(change)
+                while self._has_time():
+                    before = self.sessions
+                    for change in self._spread(changes):
+                        if self._has_time():
+                            await self._one(change)
+                    if self.sessions == before:
+                        break  # Nothing in these commits is of a size to type.
             finally:
                 ticking.cancel()
                 await asyncio.gather(ticking, return_exceptions=True)
             progress.update(self._bar, completed=limit_s, description="done")
+
+    def _has_time(self) -> bool:
+        """For a session that is worth starting."""
+        return time.monotonic() < self._end_at - 2 * SETTLE_S
 
     def _spread(self, changes: Sequence[Change]) -> list[Change]:
         """A sample over the whole history, oldest first, as large as the time allows at most."""
@@ -253,7 +263,7 @@ class _Run:
             typist = Typist(
                 editor=editor,
                 rng=self._rng,
-                pace=Pace(speed=self._options.speed, patience_s=PATIENCE_S, look_up=LOOK_UP),
+                pace=Pace(speed=self._options.speed, patience_s=PATIENCE_S, look_up=LOOK_UP, debounce_s=DEBOUNCE_S),
                 habits=Habits(),
                 truth=self._truth,
                 on_typed=self._note_typed,

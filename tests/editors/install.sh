@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Real editors for the tests marked `editor`, in a folder of their own; nothing of the system is changed.
+#
+#     tests/editors/install.sh [FOLDER]
+#
+# Neovim (with inline completion) and Helix come from Debian's testing suite, unpacked and run through their own dynamic
+# loader, so that they work on an older Debian. The mirror is the one that this machine's apt already uses. What cannot
+# be had is said at the end; the tests that need it then fail and name this script.
+set -euo pipefail
+
+folder=${1:-${CODETRIAL_EDITORS:-${XDG_CACHE_HOME:-$HOME/.cache}/codetrial/editors}}
+mkdir -p "$folder"
+folder=$(cd "$folder" && pwd)
+missing=()
+
+say() { printf '%s\n' "$*" >&2; }
+
+mirror() { # The address of Debian's archive in apt's own configuration.
+  . /etc/os-release
+  apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' |
+    awk -v release="${VERSION_CODENAME:?}" '$2 == release && $3 == "main" { print $1; exit }'
+}
+
+unpack() { # NAME PACKAGES...: from the testing suite into $folder/NAME
+  local name=$1 root=$folder/$1 work
+  shift
+  work=$(mktemp -d "$folder/.$name.XXXXXX")
+  mkdir -p "$work/lists/partial" "$work/root"
+  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(mirror) testing main" >"$work/testing.list"
+  local options=(-q -o "Dir::Etc::sourcelist=$work/testing.list" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$work/lists"
+    -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+  mkdir -p "$work/cache/archives/partial"
+  if ! (cd "$work" && apt-get "${options[@]}" update && apt-get "${options[@]}" download "$@") >"$folder/$name.log" 2>&1; then
+    missing+=("$name: apt could not get it from the testing suite, see $folder/$name.log")
+    rm -rf "$work"
+    return
+  fi
+  for package in "$work"/*.deb; do dpkg -x "$package" "$work/root"; done
+  rm -rf "$root"
+  mv "$work/root" "$root"
+  rm -rf "$work"
+}
+
+launcher() { # NAME PROGRAM [VARIABLE=VALUE...]: $folder/bin/NAME
+  local name=$1 program=$2
+  shift 2
+  mkdir -p "$folder/bin"
+  {
+    echo '#!/bin/sh'
+    for assignment in "$@"; do echo "export ${assignment%%=*}='${assignment#*=}'"; done
+    echo "exec '$folder/$name/usr/lib64/ld-linux-x86-64.so.2' --library-path '$folder/$name/usr/lib/x86_64-linux-gnu' '$folder/$name/$program' \"\$@\""
+  } >"$folder/bin/$name"
+  chmod +x "$folder/bin/$name"
+}
+
+neovim() {
+  [ -x "$folder/bin/nvim" ] && return
+  unpack nvim neovim neovim-runtime libluajit-5.1-2 libtree-sitter0.26 libunibilium4 libutf8proc3 libuv1t64 lua-lpeg lua-luv libc6 libgcc-s1
+  [ -d "$folder/nvim" ] || return 0
+  launcher nvim usr/bin/nvim "VIMRUNTIME=$folder/nvim/usr/share/nvim/runtime" \
+    "LUA_PATH=$folder/nvim/usr/share/lua/5.1/?.lua;;" "LUA_CPATH=$folder/nvim/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;;"
+}
+
+helix() {
+  [ -x "$folder/bin/hx" ] && return
+  unpack hx hx libc6 libgcc-s1 libstdc++6
+  [ -d "$folder/hx" ] || return 0
+  launcher hx usr/bin/hx "HELIX_RUNTIME=$folder/hx/usr/lib/helix/runtime"
+}
+
+case "$(uname -s)-$(uname -m)" in
+Linux-x86_64) ;;
+*)
+  say "These editors are fetched for Linux on x86-64 only; this is $(uname -s) on $(uname -m)."
+  exit 1
+  ;;
+esac
+
+neovim
+helix
+for sentence in "${missing[@]}"; do say "$sentence"; done
+[ ${#missing[@]} = 0 ]
