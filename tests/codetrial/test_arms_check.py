@@ -197,6 +197,7 @@ def local_pair(**settings: Any) -> Config:
 
 
 @pytest.mark.model
+@pytest.mark.timeout(300)
 async def test_two_real_models_are_usable_as_they_should_be_used(real_models: None) -> None:
     for report in await check(local_pair()):
         assert report.verdict.is_usable, report
@@ -206,6 +207,7 @@ async def test_two_real_models_are_usable_as_they_should_be_used(real_models: No
 
 
 @pytest.mark.model
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -220,11 +222,12 @@ async def test_two_real_models_are_refused_as_what_they_are_not(real_models: Non
 
 
 @pytest.mark.model
+@pytest.mark.timeout(300)
 async def test_a_base_model_behind_a_chat_endpoint_answers_junk_with_200_and_is_found_out(real_models: None) -> None:
     overrides = {
         "arms": {
             "a": {"api": "ngram"},
-            "b": {"api": "openai-chat", "url": "local:gemma3-270m", "model": "gemma3-270m", "timeout_s": 60.0},
+            "b": {"api": "openai-chat", "url": "local:gemma3-270m", "model": "gemma3-270m", "max_tokens": 12},
         }
     }
     _, report = await check(load(Path("/nowhere"), overrides=overrides))
