@@ -10,7 +10,18 @@ import json
 import re
 from typing import NamedTuple
 
-__all__ = ["FrameError", "FrameReader", "Head", "Header", "encode", "id_key", "peek", "peek_start", "read_header"]
+__all__ = [
+    "USUAL",
+    "FrameError",
+    "FrameReader",
+    "Head",
+    "Header",
+    "encode",
+    "id_key",
+    "peek",
+    "peek_start",
+    "read_header",
+]
 
 MAX_HEADER_BYTES = 8192
 """Longer than any client writes; what has no header end by then is not the base protocol."""
@@ -30,6 +41,12 @@ _HEAD = re.compile(
     + _ID
     + rb'(?=\s*[,}]))?|(result|error)"\s*:)'
 )
+USUAL = re.compile(
+    rb'Content-Length: ([0-9]{1,9})\r\n\r\n\{\s?"jsonrpc":\s?"2\.0",\s?'
+    rb'(?:"id":\s?([0-9]+|"[^"\\]*"),\s?)?(?:"method":\s?"([^"\\]*)"|"result":|"error":)'
+).match
+"""Header and envelope as nearly everybody writes them, in one step: length, id, method. What it misses `peek` finds."""
+
 _TAIL = re.compile(
     rb'((?:,\s*"(?:jsonrpc|id|method)"\s*:\s*(?:-?[0-9]+|"(?:[^"\\]|\\.)*")\s*)+)\}\s*\Z',
 )
@@ -110,7 +127,7 @@ def peek(data: bytes, start: int = 0, end: int | None = None) -> Head:
         return _peek_unusual(data[start:end])
     first_id, method, second_id, answer = match.groups()
     token = first_id or second_id
-    if token is None:
+    if token is None and data.rfind(b'"id"', max(start, end - TAIL_BYTES), end) >= 0:
         # An id may also follow the result or the params.
         token = _tail(data[max(start, end - TAIL_BYTES) : end]).get(b"id")
     return Head(token, None if answer else _method(method))

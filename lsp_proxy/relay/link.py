@@ -9,22 +9,25 @@ other, or a change would arrive twice.
 
 import json
 import re
-import socket
 import threading
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsp_proxy.relay import rewrite
 from lsp_proxy.relay.frames import encode
 from lsp_proxy.relay.mirror import Mirror
 
+if TYPE_CHECKING:
+    import socket
+
 __all__ = ["Link"]
 
 QUEUE_BYTES = 8 << 20
-LAZY_BYTES = 1 << 15
-"""Larger notifications are decoded when the text is needed, not when they come: 600 KB would take 3 ms a keystroke."""
-LAZY_TOTAL_BYTES = 4 << 20
-"""More of them than this are decoded at once."""
+LATE_BYTES = 1 << 20
+"""So much of what the editor said about its documents may lie undecoded. Decoding it as it comes would hold the
+interpreter while the server's answer waits: 20 us for a keystroke, 3 ms for a full text of 600 KB."""
+IDLE_BYTES = 1 << 16
+"""So much may be decoded in one go whenever the loop has nothing to do."""
 
 _URI = re.compile(rb'"uri"\s*:\s*("(?:[^"\\]|\\.)*")')
 _CHANGE = "textDocument/didChange"
@@ -78,7 +81,7 @@ class Link:
             self._opening.append(body)
             self._offer(body)
 
-    def attach(self, connection: socket.socket, session: bytes) -> None:
+    def attach(self, connection: "socket.socket", session: bytes) -> None:
         """Begin with a new evaluator: what it must know first, what it missed, and every document as it stands."""
         connection.setblocking(False)
         with self._lock:
@@ -126,23 +129,24 @@ class Link:
                 document.is_known = False
             self._count(1, 0)
 
-    def _remember(self, method: str, body: bytes) -> None:
-        if len(body) < LAZY_BYTES:
-            if self._late:
+    def settle(self) -> None:
+        """Bring the mirror up to date, if that is cheap; to be called now and then."""
+        if self._late and self._late_bytes <= IDLE_BYTES:
+            with self._lock:
                 self._settle_late()
-            self._apply(method, body)
-            return
+
+    def _remember(self, method: str, body: bytes) -> None:
         if self._late and method == _CHANGE and self._supersedes(body, *self._late[-1]):
             self._late_bytes -= len(self._late.pop()[1])
         self._late.append((method, body))
         self._late_bytes += len(body)
-        if self._late_bytes > LAZY_TOTAL_BYTES:
+        if self._late_bytes > LATE_BYTES and len(self._late) > 1:
             self._settle_late()
 
     @staticmethod
     def _supersedes(new: bytes, method: str, old: bytes) -> bool:
         """Whether the newer body brings the whole text of the document that the older one changes."""
-        if method != _CHANGE or b'"range"' in new:
+        if method != _CHANGE or len(new) < IDLE_BYTES or b'"range"' in new:
             return False
         names = [_URI.search(body, 0, 4096) for body in (new, old)]
         return all(names) and len({name[1] for name in names if name}) == 1

@@ -192,6 +192,7 @@ class Relay:
         if paused != self.is_paused:
             self.is_paused = paused
             self.offer(rewrite.notification("codetrial/paused", {"paused": paused}))
+        self.link.settle()
         if self.is_initialized:
             self._write_state()
 
@@ -496,6 +497,13 @@ class EditorDoor:
             EXECUTE: lambda head: HOLD if self._relay.command and head.id else PASS,
         }
         self._wishes = wishes
+        self._wanted = frozenset(str(method).encode() for method in wishes)
+        self._documents = frozenset(method.encode() for method in DOCUMENTS)
+
+    def glance(self, token: bytes | None, method: bytes | None) -> int:
+        if method not in self._wanted:
+            return PASS
+        return OBSERVE if method in self._documents else WHOLE
 
     def admit(self, head: Head) -> int:
         wish = self._wishes.get(head.method)
@@ -510,9 +518,9 @@ class EditorDoor:
             return PASS
 
     def _admit_initialize(self, head: Head) -> int:
-        # Now, not when it is observed: the server could answer before that.
+        # Read before it is forwarded, the only one: its answer depends on it, and a quick server answers at once.
         self._relay.initialize_key = id_key(head.id) if head.id else None
-        return OBSERVE
+        return HOLD
 
     def _admit_completion(self, head: Head) -> int:
         if head.id is not None and self._relay.may_offer("menu"):
@@ -520,18 +528,17 @@ class EditorDoor:
         return OBSERVE
 
     def observe(self, head: Head, body: bytes) -> None:
-        self._relay.guarded(lambda: self._observe(head, body), None)
+        if head.method in DOCUMENTS:
+            # The keystroke's own way: nothing in it can take long, so nobody measures.
+            self._relay.link.observe(head.method, body)
+            self._relay.wake_for_link()
+        else:
+            self._relay.guarded(lambda: self._observe(head, body), None)
 
     def _observe(self, head: Head, body: bytes) -> None:
         relay, method = self._relay, head.method
-        if method in DOCUMENTS:
-            relay.link.observe(str(method), body)
-            relay.wake_for_link()
-        elif method == COMPLETION:
+        if method == COMPLETION:
             self._copy_completion(head, body)
-        elif method == "initialize":
-            relay.editor = rewrite.abilities(body)
-            relay.link.keep(body)
         elif method == "initialized":
             relay.link.keep(body)
             relay.tell_pending()
@@ -568,6 +575,10 @@ class EditorDoor:
     def _replace(self, head: Head, body: bytes) -> bytes | None:
         if head.method == CANCEL:
             return self._cancel(body)
+        if head.method == "initialize":
+            self._relay.editor = rewrite.abilities(body)
+            self._relay.link.keep(body)
+            return None
         token = head.id or b""
         if head.method == RESOLVE:
             result = rewrite.resolved(body, self._relay.ledger.tokens) if b"codetrial" in body else None
@@ -619,6 +630,12 @@ class ServerDoor:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+
+    def glance(self, token: bytes | None, method: bytes | None) -> int:
+        relay = self._relay
+        if method is not None or (relay.initialize_key is None and not relay.ledger):
+            return PASS
+        return WHOLE
 
     def admit(self, head: Head) -> int:
         relay = self._relay

@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lsp_proxy.relay.main import Options
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["Ended", "Evaluator"]
 
@@ -49,8 +51,10 @@ class Evaluator:
         """Whether somebody has suspended it (SIGSTOP): it will not answer until it is continued."""
         return self._is_stopped
 
-    def start(self) -> socket.socket:
+    def start(self) -> "socket.socket":
         """Start it and give our end of the link; OSError if the machine refuses."""
+        import socket  # Only now: by this time the editor has its server.
+
         ours, theirs = socket.socketpair()
         try:
             self._pid = self._spawn(theirs)
@@ -67,7 +71,7 @@ class Evaluator:
         self.connection = ours
         return ours
 
-    def _spawn(self, theirs: socket.socket) -> int:
+    def _spawn(self, theirs: "socket.socket") -> int:
         fd = theirs.fileno()
         os.set_inheritable(fd, True)
         command = [*_command(), "--link-fd", str(fd), "--options", self._options_json()]
@@ -148,4 +152,5 @@ class Evaluator:
 def _command() -> list[str]:
     if override := os.environ.get("CODETRIAL_EVALUATOR"):
         return [str(word) for word in json.loads(override)]
-    return [sys.executable, "-m", "lsp_proxy.evaluator"]
+    # -P: we run in the person's project, whose own modules must not stand in for ours.
+    return [sys.executable, "-P", "-m", "lsp_proxy.evaluator"]
