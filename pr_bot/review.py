@@ -34,6 +34,7 @@ __all__ = [
     "ask",
     "build_prompt",
     "parse_answer",
+    "whole_claims",
 ]
 
 PROMPT_VERSION = "review-1"
@@ -239,6 +240,9 @@ async def ask(reviewer: Reviewer, prompt: ReviewPrompt, *, deadline_s: float, ma
     if answer.status is not AttemptStatus.OK:
         return Review(answer=answer, claims=())
     claims, dropped, fault = parse_answer(answer.text)
+    if fault is not None and answer.finish_reason in _CUT_OFF and (whole := whole_claims(answer.text)):
+        # Asked again it would be cut off again; what is whole needs no guessing, and the rest is counted as lost.
+        claims, dropped, fault = whole, 1, None
     if fault is not None:
         left_s = deadline_s - _elapsed_s(answer)
         if left_s < 1.0:
@@ -312,6 +316,25 @@ def parse_answer(text: str) -> tuple[list[Claim], int, str | None]:
     if items and not claims:
         return [], 0, f"none of its {len(items)} findings has the right shape: {faults[0]}."
     return claims, len(faults), None
+
+
+_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+"""How the providers say that an answer reached its limit of tokens."""
+
+
+def whole_claims(text: str) -> list[Claim]:
+    """The findings that stand complete in an answer that was cut off."""
+    start = re.search(r'"findings"\s*:\s*\[', text)
+    claims: list[Claim] = []
+    place = start.end() if start else len(text)
+    decoder = json.JSONDecoder()
+    while (place := text.find("{", place)) >= 0 and place < len(text):
+        try:
+            item, place = decoder.raw_decode(text, place)
+            claims.append(msgspec.convert(item, Claim))
+        except (ValueError, RecursionError, msgspec.ValidationError):
+            break
+    return claims
 
 
 def _first_object(text: str) -> Mapping[str, Any] | None:

@@ -71,3 +71,5 @@ def work_until_stopped(*, threads: int, config_file: Path | None, database: Path
         worker.start()
         worker.wait()
         worker.stop()
+    if worker.has_failed:
+        raise ReviewError("The worker ended because one of its threads failed; its log says why.")

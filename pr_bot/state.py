@@ -71,6 +71,23 @@ class Job(NamedTuple):
     tries: int
 
 
+def _switch_to_wal(db: sqlite3.Connection) -> None:
+    """Make a new file one that many can write; of several that open it at once one does it, and the others see it.
+
+    SQLite does not wait for its busy timeout here, so this does.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 class State:
     """An open file; safe to share between threads, and between processes.
 
@@ -86,9 +103,9 @@ class State:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
+            _switch_to_wal(self._db)
             self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except (sqlite3.Error, OSError) as fault:
             raise ReviewError(f"Cannot open the bot's own file {path}: {fault}. Set CODETRIAL_DATA_DIR.") from fault
 

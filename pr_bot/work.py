@@ -70,6 +70,7 @@ class Worker:
         self._state = state
         self._open_bot, self._identify = open_bot, identify
         self._stopping = threading.Event()
+        self.has_failed = False
         self._threads = [threading.Thread(target=self._run, args=(n,), name=f"worker-{n}") for n in range(threads)]
 
     def start(self) -> None:
@@ -94,6 +95,15 @@ class Worker:
         self._stopping.wait()
 
     def _run(self, number: int) -> None:
+        try:
+            self._work(number)
+        except Exception:
+            # A thread that is gone would only be seen by its work not being done: end, and be started again.
+            logger.exception("a thread of the worker ended; ending the worker")
+            self.has_failed = True
+            self._stopping.set()
+
+    def _work(self, number: int) -> None:
         bot, identity = self._open_bot(), self._identify()
         name = f"{os.getpid()}-{number}"
         look_at = 0.0

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,20 @@ class Scene:
     def __init__(self, hub: Hub, folder: Path) -> None:
         self.hub, self.folder = hub, folder
         self.slept: list[float] = []
+        self.lock = threading.Lock()
         self.arms: dict[str, ScriptedReviewer] = {}
 
     def bot(self, a: Findings, b: Findings, *, more: str = "", **review: Any) -> Bot:
-        (self.folder / "trial.toml").write_text(
+        text = (
             '[trial]\nname = "pr"\nseed = "0123456789abcdef"\n'
             '[arms.a]\napi = "openai-chat"\nmodel = "alpha"\nurl = "http://127.0.0.1:1/v1"\n'
-            '[arms.b]\napi = "openai-chat"\nmodel = "beta"\nurl = "http://127.0.0.1:1/v1"\n' + more
+            '[arms.b]\napi = "openai-chat"\nmodel = "beta"\nurl = "http://127.0.0.1:1/v1"\n'
         )
+        with self.lock:  # The threads of a worker make their bots at once.
+            (self.folder / "trial.toml").write_text(text + more)
+            return self._open(a, b, review)
+
+    def _open(self, a: Findings, b: Findings, review: dict[str, Any]) -> Bot:
         config = load(self.folder, config_file=self.folder / "trial.toml", overrides={"review": review})
         self.arms = {"alpha": ScriptedReviewer(a), "beta": ScriptedReviewer(b)}
         bot = open_bot(config, database=self.folder / "store.db", origin=Origin.TEST)

@@ -14,7 +14,7 @@ from pr_bot.findings import Placed
 from pr_bot.hygiene import code_block, inline_code, make_visible, plain_line, redact, safe_markdown
 from pr_bot.packing import Coverage, pack
 from pr_bot.render import finding_text, last_marker, review_body, with_marker
-from pr_bot.review import Claim, Material, Severity, build_prompt, parse_answer
+from pr_bot.review import Claim, Material, Severity, build_prompt, parse_answer, whole_claims
 
 INJECTIONS = [
     # Words that address the model.
@@ -224,3 +224,10 @@ def test_an_answer_of_nothing_is_an_answer() -> None:
 def test_one_bad_finding_does_not_spoil_the_others() -> None:
     claims, dropped, fault = parse_answer(GOOD.replace("]}", ', {"path": 3}, "x"]}'))
     assert (len(claims), dropped, fault) == (1, 2, None)
+
+
+@pytest.mark.parametrize(("cut", "count"), [(0, 0), (15, 0), (len(GOOD) - 2, 1), (len(GOOD) - 3, 0), (len(GOOD), 1)])
+def test_of_an_answer_that_was_cut_off_the_whole_findings_count(cut: int, count: int) -> None:
+    assert len(whole_claims(GOOD[:cut])) == count
+    two = GOOD[:-2] + ", " + GOOD.partition("[")[2]
+    assert len(whole_claims(two[:-5])) == 1

@@ -209,6 +209,36 @@ def test_two_workers_cannot_share_a_state(tmp_path: Path) -> None:
         pass
 
 
+def test_a_new_state_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
+    faults: list[BaseException] = []
+    start = threading.Barrier(8)
+
+    def opening() -> None:
+        start.wait()
+        try:
+            State(tmp_path / "fresh.db").close()
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=opening) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_a_thread_that_cannot_start_ends_the_worker_instead_of_idling(state: State) -> None:
+    def fail() -> Any:
+        raise OSError("no disk")
+
+    worker = Worker(state, fail, lambda: Identity(pace_s=0), threads=2)
+    worker.start()
+    worker.wait()
+    worker.stop()
+    assert worker.has_failed
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
