@@ -1,12 +1,16 @@
 """Parquet files for a team: what one person's store holds, without text, put where others can read it.
 
-A batch is a set of finished sessions with all their rows. Its name is the hash of their ids, so the same sessions
-always make the same names. A plan is written first, the files next, a done mark last: a run that was killed is
-finished by the next one with exactly the same names, and readers look at done batches only.
+    DEST/<table>/trial=<id>/dt=<day the sessions started>/dev=<pseudonym>/<batch>.parquet
+
+A batch is a set of finished sessions of one developer and day with all their rows, so that one folder per table is all
+there is of somebody's day. Its name is the hash of their ids, so the same sessions always make the same names. A plan
+is written first, the files next, a done mark last: a run that was killed is finished by the next one with exactly the
+same names, and readers look at done batches only.
 """
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -89,7 +93,7 @@ class Destination:
     def parquet(self, table: str, done: Sequence[Batch]) -> list[str]:
         """Files of one table that belong to done batches."""
         names = {batch.name for batch in done}
-        found = self.files.glob(f"{self.root}/{table}/dt=*/*.parquet")
+        found = self.files.glob(f"{self.root}/{table}/trial=*/dt=*/dev=*/*.parquet")
         return sorted(path for path in found if path.rsplit("/", 1)[1].split(".")[0] in names)
 
 
@@ -112,11 +116,10 @@ def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: d
         begun = [
             batch
             for batch in destination.batches("plan")
-            if batch.name not in names and set(batch.sessions) <= {*finished}
+            if batch.name not in names and set(batch.sessions) <= finished.keys()
         ]
         there |= {session for batch in begun for session in batch.sessions}
-        fresh = [session for session in finished if session not in there]
-        batches = begun + [_batch(fresh[i : i + SESSIONS_PER_BATCH]) for i in range(0, len(fresh), SESSIONS_PER_BATCH)]
+        batches = begun + _grouped({session: place for session, place in finished.items() if session not in there})
         rows = 0
         for batch in batches:
             destination.mark("plan", batch)
@@ -130,18 +133,33 @@ def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: d
     )
 
 
+def _grouped(sessions: dict[str, str]) -> list[Batch]:
+    by_place: dict[str, list[str]] = defaultdict(list)
+    for session, place in sessions.items():
+        by_place[place].append(session)
+    return [
+        _batch(together[i : i + SESSIONS_PER_BATCH])
+        for _, together in sorted(by_place.items())
+        for i in range(0, len(together), SESSIONS_PER_BATCH)
+    ]
+
+
 def _batch(sessions: Sequence[str]) -> Batch:
     ordered = tuple(sorted(sessions))
     return Batch(name=hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:24], sessions=ordered)
 
 
-def _finished(store: Store, origin: Origin | None, now: datetime) -> tuple[list[str], int]:
+_PLACE = "'trial=' || s.trial || '/dt=' || substr(s.started_at, 1, 10) || '/dev=' || s.developer"
+
+
+def _finished(store: Store, origin: Origin | None, now: datetime) -> tuple[dict[str, str], int]:
+    """Finished sessions with the folder they belong to, and how many still run."""
     rows = store.rows(
-        "SELECT s.id, e.session IS NOT NULL OR s.started_at < ? AS is_closed FROM session s "
+        f"SELECT s.id, {_PLACE} AS place, e.session IS NOT NULL OR s.started_at < ? AS is_closed FROM session s "
         "LEFT JOIN session_end e ON e.session = s.id WHERE ? IS NULL OR s.origin = ? ORDER BY s.id",
         [utc_text(now - ABANDONED), origin and origin.value, origin and origin.value],
     )
-    finished = [row["id"] for row in rows if row["is_closed"]]
+    finished = {row["id"]: str(row["place"]) for row in rows if row["is_closed"]}
     return finished, len(rows) - len(finished)
 
 
@@ -149,13 +167,12 @@ def _ship_batch(store: Store, destination: Destination, batch: Batch) -> int:
     store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS shipping (id TEXT PRIMARY KEY)")
     store.db.conn.execute("DELETE FROM shipping")
     store.db.conn.executemany("INSERT INTO shipping VALUES (?)", [[session] for session in batch.sessions])
-    [first] = store.rows("SELECT min(started_at) AS day FROM session WHERE id IN (SELECT id FROM shipping)")
-    day = str(first["day"])[:10]
+    [first] = store.rows(f"SELECT {_PLACE} AS place FROM session s WHERE s.id = ?", [batch.sessions[0]])
     rows = 0
     for table in SHIPPED:
         written, content = _parquet(store, table)
         if written:
-            destination.write(f"{table}/dt={day}/{batch.name}.parquet", content)
+            destination.write(f"{table}/{first['place']}/{batch.name}.parquet", content)
             rows += written
     return rows
 
@@ -171,8 +188,8 @@ KEPT_BACK = {
     "detail": "NULL",
     "server_timings": "NULL",
 }
-"""Columns that stay behind. With the seed and a name anybody could make the pseudonyms again; a hash of a short text can
-be found by trying; and what servers and incidents say in words may name anything."""
+"""Columns that stay behind. With the seed and a name anybody could make the pseudonyms again; a hash of a short text
+can be found by trying; and what servers and incidents say in words may name anything."""
 
 
 def _selection(table: str) -> str:
