@@ -357,14 +357,15 @@ def _parse(data: bytes, language: str) -> tree_sitter.Tree | None:
     if parser is None:
         return None
     deadline = time.monotonic() + PARSE_LIMIT_S
-    # Only the callback form can be stopped. One call hands over everything: each call costs a trip through Python.
-    tree: tree_sitter.Tree | None = parser.parse(
-        lambda offset, _: data[offset:], progress_callback=lambda _offset, _error: time.monotonic() > deadline
-    )
-    if not tree:  # The stubs promise a tree; a stopped parse gives None.
+    try:
+        # Only the callback form can be stopped. One call hands over everything: each call is a trip through Python.
+        return parser.parse(
+            lambda offset, _: data[offset:], progress_callback=lambda _offset, _error: time.monotonic() > deadline
+        )
+    except ValueError:  # How the binding says that it was stopped.
         parser.reset()
         _counts["slow_parses"] += 1
-    return tree
+        return None
 
 
 def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:

@@ -391,5 +391,5 @@ class Observer:
                 self._recorder.incident(
                     "outside_insertion", chars=len(edit.new), lines=edit.new.count("\n") + 1, replaced=len(edit.old)
                 )
-            if edit.old:
+            if 0 < len(edit.old) <= TEXT_LIMIT:
                 removed.append(squeeze(edit.old))

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.syntax import Definition, enclosing_function, error_count, is_supported, language_of, place_of, tokens
+from analysis.syntax import (
+    Definition,
+    enclosing_function,
+    error_count,
+    is_supported,
+    language_of,
+    place_of,
+    slow_parses,
+    tokens,
+)
 from codetrial.records import Place
 
 LANGUAGES = st.sampled_from(["python", "typescript", "c", "go", "rust", "yaml", "unknown"])
@@ -119,3 +128,15 @@ def test_every_grammar_loads_and_parses() -> None:
     from analysis.syntax import _GRAMMARS
 
     assert all(is_supported(language) and error_count("", language) is not None for language in _GRAMMARS)
+
+
+def test_a_parse_that_takes_too_long_is_given_up_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.syntax.PARSE_LIMIT_S", -1.0)
+    before = slow_parses()
+    text = "x = f(1)\n" * 2_000
+    assert error_count(text, "python") is None
+    assert tokens(text, "python")[:3] == ["x", "=", "f"]
+    assert place_of(text, "", "python") in set(Place)
+    assert slow_parses() > before
+    monkeypatch.undo()
+    assert error_count("x = 1\n", "python") == 0

@@ -78,7 +78,6 @@ class ScriptedEditor:
     closes_brackets: bool = False
     _version: int = 1
     _pending: list[_Change] = field(default_factory=list)
-    _history: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.observer = Observer(
@@ -157,7 +156,6 @@ class ScriptedEditor:
 
     def replace(self, start: int, end: int, text: str) -> None:
         """Change the text; the cursor goes behind a change at it, and stays with its text otherwise."""
-        self._history.append(self.text)
         self._pending.append(_Change(start, end, text, self.text, self.clock.now_ns))
         self.text = self.text[:start] + text + self.text[end:]
         if self.cursor >= end:
