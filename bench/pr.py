@@ -10,7 +10,6 @@ import json
 import os
 import random
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -51,18 +50,6 @@ def change(lines: int) -> dict[str, str | bytes | None]:
     return {f"pkg/m_{part}.py": f"# {part}\n{body}" for part in range(max(1, lines // size))}
 
 
-def review_child(url: str, token: str, config_file: str, number: str, folder: str) -> None:
-    """One review as a worker does it; prints seconds and the peak of this process's memory."""
-    config = load(Path(folder), config_file=Path(config_file))
-    began = time.perf_counter()
-    bot = open_bot(config, database=Path(folder) / "store.db", origin=Origin.TEST)
-    with closing(bot), Api(Auth.Token(token), url=url, pace_s=0) as api:
-        done = bot.review(api, "octo/app", int(number))
-        elapsed = time.perf_counter() - began
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": elapsed, "peak_mb": peak_mb, "detail": done.detail}))
-
-
 Row = tuple[str, str, str]
 """What, measured, target."""
 
@@ -86,7 +73,7 @@ def bench_reviews() -> list[Row]:
                 hub.open_pull(hub.repository("octo/app", {"README.md": "x\n"}), change(lines))
                 config = str(configuration(folder, model.url))
                 token = hub.token("codetrial[bot]")
-                command = [sys.executable, "-m", "bench.pr", "review", hub.url, token, config, "1", scratch]
+                command = [sys.executable, "-m", "bench.pr_child", hub.url, token, config, "1", scratch]
                 own = environment(folder)
                 result = json.loads(subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True).stdout)
                 times.append(result["seconds"])
@@ -256,7 +243,3 @@ def run(report: Report) -> None:
         "The pull-request door", ("what", "measured", "target"), rows, command="python -m bench pr",
         note="Models answer at once; GitHub is the stand-in of the tests, in another process than what is measured.",
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    review_child(*sys.argv[2:])
