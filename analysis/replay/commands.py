@@ -262,4 +262,82 @@ def tasks(
         raise SystemExit(3)
 
 
-commands: Sequence[click.Command] = [replay, tasks]
+@click.command(epilog="For example:  codetrial plan --developers 20 --difference 2")
+@click.option("--developers", type=click.IntRange(1), required=True, help="How many take part.")
+@click.option("--difference", type=click.FloatRange(0.1, 100), default=3.0, help="Smallest that matters, in points.")
+@click.option("--episodes", type=click.FloatRange(1), default=200.0, help="Minutes with completions, a developer-day.")
+@click.option("--requests", type=click.FloatRange(1), default=5.0, help="Completion requests in such a minute.")
+@click.option("--acceptance", type=click.FloatRange(0.01, 0.99), default=0.29, help="Share of those with one accepted.")
+@click.option("--gpu-usd", type=click.FloatRange(0), help="Price of a GPU-hour; with it self-hosting is computed.")
+@click.option("--prefill", type=click.FloatRange(1), default=25_000.0, help="Prompt tokens a second of one GPU.")
+@click.option("--decode", type=click.FloatRange(1), default=2_500.0, help="Answer tokens a second of one GPU.")
+@click.option("--replicas", type=click.IntRange(1), default=2, help="At least so many GPUs.")
+@click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@_config
+@_store
+def plan(
+    developers: int,
+    difference: float,
+    episodes: float,
+    requests: float,
+    acceptance: float,
+    gpu_usd: float | None,
+    prefill: float,
+    decode: float,
+    replicas: int,
+    operations_usd: float,
+    as_json: bool,
+    config_file: Path | None,
+    store: Path | None,
+) -> None:
+    """Say how long a live trial must run, with which shares, and what it and each arm will cost.
+
+    Reads what `codetrial replay` stored for the same two arms. Measure --prefill and --decode on your own machine:
+    `codetrial arms check` prints them.
+    """
+    import json
+
+    from rich.console import Console
+
+    from analysis.cost import Hosting
+    from analysis.replay.paired import Replays
+    from analysis.replay.plan import Assumptions, make_plan, print_plan
+    from analysis.replay.start import CLIENT, database
+    from codetrial.config import freeze, load
+    from codetrial.records import ArmLabel
+
+    config = load(Path(), config_file=config_file)
+    trial, arms = freeze(config)
+    replays = Replays(database(config, store), trial.id, client=CLIENT)
+    hosting = None
+    if gpu_usd is not None:
+        used = max((replays.arm(label) for label in ArmLabel), key=lambda arm: arm.tokens_in)
+        hosting = Hosting(
+            gpu_usd_per_hour=gpu_usd,
+            prefill_tokens_per_s=prefill,
+            decode_tokens_per_s=decode,
+            tokens_in=used.tokens_in / max(1, used.attempts),
+            tokens_out=used.tokens_out / max(1, used.attempts),
+            replicas=replicas,
+            operations_usd_per_month=operations_usd,
+        )
+    made = make_plan(
+        replays,
+        Assumptions(
+            developers=developers,
+            difference=difference / 100,
+            episodes_per_day=episodes,
+            requests_per_episode=requests,
+            acceptance=acceptance,
+            hosting=hosting,
+        ),
+        self_hosted={arm.label: arm.is_self_hosted for arm in arms},
+    )
+    if as_json:
+        click.echo(json.dumps(made.as_json(), indent=2))
+    else:
+        print_plan(made, Console())
+
+
+commands: Sequence[click.Command] = [replay, tasks, plan]

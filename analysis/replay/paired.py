@@ -4,12 +4,13 @@ Silence, errors and time-outs count as zero: a developer gets nothing from them 
 each other, so the intervals are over commits, and again over files; with fewer than thirty of them there is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -17,7 +18,7 @@ from analysis.statistics import MIN_CLUSTERS, Interval, cluster_ratio, cluster_s
 from analysis.store import Store
 from codetrial.records import ArmLabel, AttemptStatus
 
-__all__ = ["ArmSummary", "MetricPair", "Paired", "Stratum", "load_paired", "print_paired"]
+__all__ = ["ArmSummary", "Columns", "MetricPair", "Paired", "Replays", "Stratum", "load_paired", "print_paired"]
 
 METRICS: Mapping[str, str] = {
     "first_line_similarity": "first line alike",
@@ -111,33 +112,69 @@ WHERE t.trial = :trial AND t.door = 'replay' AND s.origin = 'replay' AND s.clien
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """One entry a task, for one metric; silence counts as zero."""
+
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    commit: list[int]
+    """Index of the task's commit."""
+    file: list[int]
+    language: list[str]
+    place: list[str]
+    sha: list[str]
+
+
+class Replays:
+    """What is stored of the replays of one trial, of one repository or of all."""
+
+    def __init__(self, path: Path, trial: str, *, client: str, repository: str | None = None) -> None:
+        parameters = {"trial": trial, "client": client, "repository": repository}
+        with Store(path, readonly=True) as store:
+            self._tasks = store.rows(_TASKS, parameters)
+            self._attempts = store.rows(_ATTEMPTS, parameters)
+            scores = store.rows(_SCORES, parameters)
+            self._names = {
+                row["label"]: row["name"] for row in store.rows("SELECT * FROM arm WHERE trial = ?", [trial])
+            }
+        self._values = {(r["task"], r["label"], r["metric"]): r["value"] for r in scores if r["value"] is not None}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def columns(self, metric: str = PRIMARY) -> Columns:
+        a, b = (
+            np.array([self._values.get((row["id"], label.value, metric), 0.0) for row in self._tasks], dtype=np.float64)
+            for label in ArmLabel
+        )
+        return Columns(
+            a=a,
+            b=b,
+            commit=_indices([row["commit"] for row in self._tasks]),
+            file=_indices([row["document"] for row in self._tasks]),
+            language=[row["language"] for row in self._tasks],
+            place=[row["place"] for row in self._tasks],
+            sha=[row["commit"] for row in self._tasks],
+        )
+
+    def arm(self, label: ArmLabel) -> "ArmSummary":
+        attempts = [p for p in self._attempts if p["label"] == label]
+        return _summary(self._names.get(label.value, label.value), attempts)
+
+
 def load_paired(path: Path, trial: str, *, client: str, repository: str | None = None) -> Paired:
     """Everything replayed so far for a trial, of one repository or of all."""
-    parameters = {"trial": trial, "client": client, "repository": repository}
-    with Store(path, readonly=True) as store:
-        tasks = store.rows(_TASKS, parameters)
-        attempts = store.rows(_ATTEMPTS, parameters)
-        scores = store.rows(_SCORES, parameters)
-        names = {row["label"]: row["name"] for row in store.rows("SELECT * FROM arm WHERE trial = ?", [trial])}
-    values = {(r["task"], r["label"], r["metric"]): r["value"] for r in scores if r["value"] is not None}
-    commits = _indices([row["commit"] for row in tasks])
-    files = _indices([row["document"] for row in tasks])
-    columns = {
-        metric: tuple(
-            np.array([values.get((row["id"], label.value, metric), 0.0) for row in tasks]) for label in ArmLabel
-        )
-        for metric in METRICS
-    }
+    replays = Replays(path, trial, client=client, repository=repository)
+    primary = replays.columns()
     return Paired(
         trial=trial,
-        tasks=len(tasks),
-        commits=len(set(commits)),
-        files=len(set(files)),
-        arms={
-            label: _summary(names.get(label, label), [p for p in attempts if p["label"] == label]) for label in ArmLabel
-        },
-        metrics=tuple(_pair(m, a, b, commits, files) for m, (a, b) in columns.items()) if tasks else (),
-        strata=tuple(_strata(tasks, *columns[PRIMARY])),
+        tasks=len(replays),
+        commits=len(set(primary.commit)),
+        files=len(set(primary.file)),
+        arms={label: replays.arm(label) for label in ArmLabel},
+        metrics=tuple(_pair(m, replays.columns(m)) for m in METRICS) if len(replays) else (),
+        strata=tuple(_strata(primary)),
     )
 
 
@@ -147,13 +184,14 @@ def _indices(values: Sequence[str]) -> list[int]:
     return [numbers.setdefault(value, len(numbers)) for value in values]
 
 
-def _pair(metric: str, a: Any, b: Any, commits: Sequence[int], files: Sequence[int]) -> MetricPair:
+def _pair(metric: str, columns: Columns) -> MetricPair:
+    a, b = columns.a, columns.b
     return MetricPair(
         metric=metric,
         a=float(a.mean()),
         b=float(b.mean()),
-        over_commits=cluster_ratio(*cluster_sums(a - b, commits)).last,
-        over_files=cluster_ratio(*cluster_sums(a - b, files)).last,
+        over_commits=cluster_ratio(*cluster_sums(a - b, columns.commit)).last,
+        over_files=cluster_ratio(*cluster_sums(a - b, columns.file)).last,
         better_a=int((a > b).sum()),
         equal=int((a == b).sum()),
         better_b=int((b > a).sum()),
@@ -180,17 +218,19 @@ def _summary(name: str, attempts: Sequence[Mapping[str, Any]]) -> ArmSummary:
     )
 
 
-def _strata(tasks: Sequence[Mapping[str, Any]], a: Any, b: Any) -> list[Stratum]:
-    found = []
-    for axis in ("language", "place"):
-        values = [row[axis] for row in tasks]
+def _strata(columns: Columns) -> Iterator[Stratum]:
+    for axis, values in (("language", columns.language), ("place", columns.place)):
         for value in sorted(set(values), key=lambda v: (-values.count(v), v)):
             chosen = [i for i, v in enumerate(values) if v == value]
             if len(chosen) >= MIN_STRATUM:
-                commits = len({tasks[i]["commit"] for i in chosen})
-                mean_a, mean_b = float(a[chosen].mean()), float(b[chosen].mean())
-                found.append(Stratum(axis=axis, value=value, tasks=len(chosen), commits=commits, a=mean_a, b=mean_b))
-    return found
+                yield Stratum(
+                    axis=axis,
+                    value=value,
+                    tasks=len(chosen),
+                    commits=len({columns.commit[i] for i in chosen}),
+                    a=float(columns.a[chosen].mean()),
+                    b=float(columns.b[chosen].mean()),
+                )
 
 
 def print_paired(paired: Paired, console: Console) -> None:
