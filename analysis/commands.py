@@ -170,12 +170,13 @@ def ship(destination: str, store: Path | None, origin: str | None) -> None:
 @click.argument("into", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--text/--no-text", default=False, help="Take the stored texts along.")
-def merge(into: Path, sources: tuple[Path, ...], text: bool) -> None:
+@click.option("--other-trials", is_flag=True, help="Take trials of the same name but another manifest along, apart.")
+def merge(into: Path, sources: tuple[Path, ...], text: bool, other_trials: bool) -> None:
     """Join developers' databases into one; what is there already stays as it is."""
     from analysis.merge import merge as merge_stores
 
     for source in sources:
-        merged = merge_stores(into, source, text=text)
+        merged = merge_stores(into, source, text=text, other_trials=other_trials)
         click.echo(f"{source}: {merged.rows:,} new rows, {merged.sessions:,} new sessions.")
         for warning in merged.warnings:
             click.echo(f"Warning: {warning}", err=True)

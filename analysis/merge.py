@@ -1,9 +1,17 @@
-"""Join databases: rows are immutable and their ids unique, so merging is inserting what is not there yet."""
+"""Join databases: rows are immutable and their ids unique, so merging is inserting what is not there yet.
 
+Only the same trial can be joined: one manifest, byte for byte. Developers stay the pseudonyms that their own database
+gave them.
+"""
+
+import hashlib
+import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from analysis.source import column_types, tables
 from analysis.store import Store
@@ -19,11 +27,15 @@ class Merged:
     warnings: list[str] = field(default_factory=list)
 
 
-def merge(into: Path, source: Path, *, text: bool = False) -> Merged:
+def merge(into: Path, source: Path, *, text: bool = False, other_trials: bool = False) -> Merged:
     """Copy what `into` lacks from `source`, all or nothing.
 
+    Args:
+        other_trials: Take along trials that have a name in common with one here but another manifest; the report keeps
+            them apart.
+
     Raises:
-        EvidenceError: both are the same file.
+        EvidenceError: both are the same file, or their trials are not the same.
         StoreError: one of them cannot be read or written, or is of a newer version.
     """
     if into.resolve() == source.resolve():
@@ -34,6 +46,7 @@ def merge(into: Path, source: Path, *, text: bool = False) -> Merged:
     with closing(Store(into)) as target:
         connection = target.db.conn
         connection.execute("ATTACH DATABASE ? AS other", [str(source)])
+        _require_same_trials(target, source, other_trials=other_trials)
         warnings = _warnings(target)
         counts = {}
         try:
@@ -53,6 +66,39 @@ def merge(into: Path, source: Path, *, text: bool = False) -> Merged:
                 connection.execute("ROLLBACK")
             raise StoreError(f"Cannot merge {source} into {into}: {fault}.") from fault
     return Merged(rows=sum(counts.values()), sessions=counts["session"], warnings=warnings)
+
+
+def _require_same_trials(target: Store, source: Path, *, other_trials: bool) -> None:
+    ours = {row["id"]: row for row in target.rows("SELECT * FROM main.trial")}
+    for theirs in target.rows("SELECT * FROM other.trial ORDER BY id"):
+        here = ours.get(theirs["id"])
+        is_intact = hashlib.sha256(theirs["manifest"].encode()).hexdigest() == theirs["manifest_hash"]
+        if not is_intact or (here is not None and here["manifest"] != theirs["manifest"]):
+            raise EvidenceError(
+                f"{source}: the manifest of trial {theirs['name']!r} ({theirs['id']}) is not the one that was frozen. "
+                "Rows recorded under another manifest cannot be joined; use that person's untouched database."
+            )
+        namesake = next((row for row in ours.values() if row["name"] == theirs["name"]), None)
+        if here is None and namesake is not None and not other_trials:
+            places = ", ".join(_differences(_json(namesake), _json(theirs)))
+            raise EvidenceError(
+                f"{source} ran trial {theirs['name']!r} under another manifest than here; different: {places}. "
+                "One trial needs one codetrial.toml. --other-trials keeps both, side by side and apart."
+            )
+
+
+def _json(trial: dict[str, Any]) -> Any:
+    return json.loads(trial["manifest"])
+
+
+def _differences(mine: Any, theirs: Any, path: str = "") -> Iterator[str]:
+    """Where two manifests differ, as `arms.A.model`."""
+    if not (isinstance(mine, dict) and isinstance(theirs, dict)):
+        if mine != theirs:
+            yield path or "everything"
+        return
+    for key in sorted({*mine, *theirs}):
+        yield from _differences(mine.get(key), theirs.get(key), f"{path}.{key}".lstrip("."))
 
 
 def _warnings(target: Store) -> list[str]:
