@@ -110,6 +110,11 @@ class Link:
             if self._dropped and not self._queue and self._socket is not None:
                 self._tell_all()
 
+    def opening(self) -> list[bytes]:
+        """The editor's `initialize` and, once it was said, `initialized`."""
+        with self._lock:
+            return list(self._opening)
+
     def text_documents(self) -> list[dict[str, Any]]:
         """The open documents whose text is known, as TextDocumentItems, notebook cells included."""
         with self._lock:

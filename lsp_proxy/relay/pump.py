@@ -52,21 +52,42 @@ class Door(Protocol):
 class Outlet:
     """Where a direction's bytes go; other threads put whole frames between those of the pump."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, outlives: bool = False) -> None:
         self._fd = fd
+        self._outlives = outlives
+        """Whether a far side that is gone is replaced (`resume`) rather than the end."""
         self._lock = threading.Lock()
         self._is_inside_frame = False
         self._is_raw = False
         self._waiting: list[bytes] = []
+        self._has_target = threading.Event()
+        self._has_target.set()
+        self.is_blocked = False
+        """Whether a writer waits for `resume`."""
 
     def write(self, data: bytes, *, is_inside_frame: bool = False) -> None:
         """Write what the pump read; `is_inside_frame` if its last frame goes on."""
+        while not self._written(data, is_inside_frame):
+            self.is_blocked = True
+            self._has_target.wait()
+            self.is_blocked = False
+
+    def _written(self, data: bytes, is_inside_frame: bool) -> bool:
         with self._lock:
-            write_all(self._fd, data)
+            if not self._has_target.is_set():
+                return False
+            try:
+                write_all(self._fd, data)
+            except BrokenPipeError:
+                if not self._outlives:
+                    raise
+                self._has_target.clear()
+                return False
             self._is_inside_frame = is_inside_frame
             if self._waiting and not is_inside_frame:
                 waiting, self._waiting = self._waiting, []
                 write_all(self._fd, b"".join(waiting))
+            return True
 
     def inject(self, frame: bytes) -> None:
         """Send a frame of our own, now or right after the frame that is under way; nothing once framing is lost."""
@@ -77,6 +98,24 @@ class Outlet:
                 self._waiting.append(frame)
             else:
                 write_all(self._fd, frame)
+
+    @property
+    def is_inside_frame(self) -> bool:
+        return self._is_inside_frame
+
+    def suspend(self) -> None:
+        """Let writers wait: the far side is being replaced."""
+        with self._lock:
+            self._has_target.clear()
+
+    def resume(self, fd: int, first: bytes) -> None:
+        """Go on with a new far side; `first` reaches it before anything that waits."""
+        with self._lock:
+            os.close(self._fd)
+            self._fd = fd
+            self._is_inside_frame = False
+            write_all(fd, first)
+            self._has_target.set()
 
     def go_raw(self) -> None:
         """No more frames of ours: nobody knows where one would fit."""
@@ -94,7 +133,11 @@ class Outlet:
 class Pump:
     """Carries one direction until its source ends."""
 
-    def __init__(self, source: int, outlet: Outlet, door: Door) -> None:
+    def __init__(self, source: int, outlet: Outlet, door: Door, *, drops_partial: bool = False) -> None:
+        self._drops_partial = drops_partial
+        """Half a frame at the end is not sent: another source will go on with whole ones."""
+        self.is_idle = False
+        """Waiting for its source, with nothing read that is not dealt with."""
         self._source = source
         self._outlet = outlet
         self._door = door
@@ -113,7 +156,7 @@ class Pump:
             self._run_raw()
 
     def _run_framed(self) -> None:
-        while chunk := read(self._source, READ_BYTES):
+        while chunk := self._next():
             if self._unsent:
                 self._unsent += chunk
             elif self._passed_at_a_glance(chunk):
@@ -121,7 +164,14 @@ class Pump:
             else:
                 self._unsent = chunk
             self._forward()
-        self._send(len(self._unsent))
+        if not self._drops_partial:
+            self._send(len(self._unsent))
+
+    def _next(self) -> bytes:
+        self.is_idle = True
+        chunk = read(self._source, READ_BYTES)
+        self.is_idle = False
+        return chunk
 
     def _passed_at_a_glance(self, chunk: bytes) -> bool:
         """Send on a chunk that is one whole message of the usual look, and nothing that could have to wait.

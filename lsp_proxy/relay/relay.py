@@ -20,9 +20,10 @@ from lsp_proxy.relay import rewrite
 from lsp_proxy.relay.frames import FrameError, FrameReader, Head, encode, id_key, peek
 from lsp_proxy.relay.ledger import BYPASSED, NOTHING, PARTIAL_RESULT, UNMERGEABLE, Ledger, Settled
 from lsp_proxy.relay.link import Link
-from lsp_proxy.relay.main import Options
+from lsp_proxy.relay.main import Options, start_server
 from lsp_proxy.relay.mirror import ENCODINGS
-from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump
+from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump, write_all
+from lsp_proxy.relay.revive import REGISTER, RESTARTS, UNREGISTER, Revival
 from lsp_proxy.relay.state import StateFile, is_paused, runtime_dir
 from lsp_proxy.relay.supervise import Evaluator
 
@@ -80,9 +81,15 @@ class Relay:
         self.link = Link()
         self.evaluator = Evaluator(options, self.session)
         self.to_editor = Outlet(1)
-        self.to_server = Outlet(to_server)
+        self.to_server = Outlet(to_server, outlives=options.restart)
         self._editor_pump = Pump(0, self.to_server, EditorDoor(self))
-        self._server_pump = Pump(from_server, self.to_editor, ServerDoor(self))
+        self.revival = Revival() if options.restart else None
+        self._server_thread: threading.Thread | None = None
+        self._new_server: int | None = None
+        """The pipe to a server that has been started again and has not answered `initialize` yet."""
+        self.is_replaying = False
+        self.is_replayed = False
+        """The new server has answered `initialize`."""
         self._runtime_dir = runtime_dir()
         self._state = StateFile(self._runtime_dir)
 
@@ -129,19 +136,26 @@ class Relay:
         """Carry traffic until the server ends; returns (or dies with) the status that it ended with."""
         self._take_signals()
         from_editor = threading.Thread(target=self._carry_to_server, daemon=True)
-        from_server = threading.Thread(target=self._carry_to_editor, daemon=True)
         from_editor.start()
-        from_server.start()
+        self._listen_to_server()
         gc.freeze()
         status = self._loop()
-        from_server.join(DRAIN_S)
+        self._drain()
         self._release()
         self._leave()
         return _end_like(status)
 
+    def _listen_to_server(self) -> None:
+        self._server_thread = threading.Thread(target=self._carry_to_editor, args=(self._from_server,), daemon=True)
+        self._server_thread.start()
+
+    def _drain(self) -> None:
+        if self._server_thread is not None:
+            self._server_thread.join(DRAIN_S)
+
     def _loop(self) -> int:
         while True:
-            if (status := self._server_status()) is not None:
+            if (status := self._server_status()) is not None and not self._revive(status):
                 return status
             try:
                 self._turn()
@@ -154,6 +168,8 @@ class Relay:
             self._next_tick_ns = now + TICK_NS
             self._tick()
         self._supervise(now)
+        if self.is_replayed:
+            self._finish_replay()
         for settled in self.ledger.overdue(now):
             self.carry_out(settled)
         self._wait(now)
@@ -225,16 +241,68 @@ class Relay:
         self._end_ns = time.monotonic_ns() + (GRACE_AFTER_EXIT_NS if self.has_exited else GRACE_NS)
         self.wake()
 
-    def _carry_to_editor(self) -> None:
+    def _carry_to_editor(self, from_server: int) -> None:
+        pump = Pump(from_server, self.to_editor, ServerDoor(self), drops_partial=self.revival is not None)
         try:
-            self._server_pump.run()
+            pump.run()
         except OSError:
             self._end_ns = time.monotonic_ns() + GRACE_NS
         else:
             self._release()
-        os.close(self._from_server)
-        self.to_editor.close()
+        os.close(from_server)
+        if self.revival is None:
+            self.to_editor.close()
         self.wake()
+
+    def _revive(self, status: int) -> bool:
+        """Start a server again that ended without being asked to; False if this is the end."""
+        revival = self.revival
+        is_wanted = self.is_initialized and not self.has_exited and self._end_ns is None
+        if revival is None or not is_wanted or revival.count >= RESTARTS:
+            return False
+        self.to_server.suspend()
+        self._drain()
+        if self.to_editor.is_inside_frame:
+            return False  # Half an answer has gone out; nothing that we could send would fit behind it.
+        # Until the editor's pump stands still, a change may have been sent and not yet been mirrored.
+        end = time.monotonic() + DRAIN_S
+        while not (self._editor_pump.is_idle or self.to_server.is_blocked) and time.monotonic() < end:
+            time.sleep(0.001)
+        if self.has_exited:
+            return False  # It was asked to end after all, a moment ago.
+        self._release()
+        self.to_editor.inject(revival.last_will())
+        try:
+            self.server_pid, to_server, self._from_server = start_server(self.options.server)
+        except OSError:
+            return False
+        if self._new_server is not None:
+            os.close(self._new_server)
+        self._new_server = to_server
+        self.is_replaying = True
+        how = f"exit status {status}" if status >= 0 else f"signal {-status}"
+        self.tell(WARNING, f"The language server ended ({how}); codetrial has started it again.")
+        [initialize, *_] = self.link.opening()
+        self.initialize_key = id_key(peek(initialize).id or b"")
+        self._listen_to_server()
+        with contextlib.suppress(OSError):  # It has ended again: the loop will see.
+            write_all(to_server, encode(initialize))
+        return True
+
+    def _finish_replay(self) -> None:
+        """The new server has answered `initialize`: give it all that the old one knew, and let the traffic go on."""
+        self.is_replayed = self.is_replaying = False
+        bodies = self.link.opening()[1:]
+        cells: dict[str, dict[str, Any]] = {item["uri"]: item for item in self.link.text_documents()}
+        for notebook in self.link.open_notebooks():
+            own = [cells.pop(c["document"]) for c in notebook.get("cells", ()) if c["document"] in cells]
+            opened = {"notebookDocument": notebook, "cellTextDocuments": own}
+            bodies.append(rewrite.notification("notebookDocument/didOpen", opened))
+        bodies += [rewrite.notification("textDocument/didOpen", {"textDocument": item}) for item in cells.values()]
+        if self._new_server is not None:
+            to_server, self._new_server = self._new_server, None
+            with contextlib.suppress(OSError):  # It has ended again: the loop will see.
+                self.to_server.resume(to_server, b"".join(map(encode, bodies)))
 
     def _server_status(self) -> int | None:
         try:
@@ -501,11 +569,19 @@ class EditorDoor:
         self._documents = frozenset(method.encode() for method in DOCUMENTS)
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
+        if token is not None and self._relay.revival is not None:
+            return WHOLE
         if method not in self._wanted:
             return PASS
         return OBSERVE if method in self._documents else WHOLE
 
     def admit(self, head: Head) -> int:
+        revival = self._relay.revival
+        if revival is not None and (head.id is not None or not head.is_settled):
+            if not head.is_settled:
+                return WHOLE
+            if revival.editor_said(head):
+                return HOLD
         wish = self._wishes.get(head.method)
         if wish is None:
             return PASS if head.is_settled or head.method else WHOLE
@@ -563,6 +639,8 @@ class EditorDoor:
             relay.carry_out(settled)
 
     def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
+        if head.method is None:
+            return b""  # An answer to us, or to a server that is gone.
         if head.method == INLINE:
             # Never forwarded: the server did not announce it, we did.
             null = encode(rewrite.answer(head.id or b"null", b"null"))
@@ -633,12 +711,21 @@ class ServerDoor:
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         relay = self._relay
+        if relay.revival is not None:
+            return WHOLE
         if method is not None or (relay.initialize_key is None and not relay.ledger):
             return PASS
         return WHOLE
 
     def admit(self, head: Head) -> int:
         relay = self._relay
+        if relay.revival is not None:
+            if not head.is_settled:
+                return WHOLE
+            if relay.revival.server_said(head):
+                return HOLD
+            if head.method in (REGISTER, UNREGISTER):
+                return OBSERVE
         if head.method is not None or (relay.initialize_key is None and not len(relay.ledger)):
             return PASS
         if head.id is None:
@@ -650,14 +737,23 @@ class ServerDoor:
         return HOLD
 
     def observe(self, head: Head, body: bytes) -> None:
-        """Nothing of the server's is observed."""
+        """A registration: nothing else of the server's is observed."""
+        if (revival := self._relay.revival) is not None:
+            self._relay.guarded(lambda: revival.server_registers(str(head.method), body), None)
 
     def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
         return self._relay.guarded(lambda: self._replace(head, frame, body), None)
 
     def _replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
         relay, token = self._relay, head.id or b""
+        if relay.revival is not None and relay.revival.is_refused(token):
+            return b""
         if relay.initialize_key == id_key(token):
+            if relay.is_replaying:
+                relay.initialize_key = None
+                relay.is_replayed = True
+                relay.wake()
+                return b""
             return self._initialized(frame, body)
         settled = relay.ledger.server_answered(token, frame, time.monotonic_ns() + relay.merge_budget_ns)
         if settled is None:
