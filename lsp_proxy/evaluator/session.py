@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis.store import Store, Writer
+from analysis.syntax import slow_parses
 from codetrial import __version__
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import Config
@@ -244,6 +245,8 @@ class EvaluatorSession:
         """The last row, after every attempt was recorded."""
         self.settle(reason)
         self._recorder.store_counts()
+        if slow := slow_parses():
+            self._recorder.incident("slow_parse", count=slow)
         self._links.writer.flush()
         self._recorder.put(
             SessionEnd(
