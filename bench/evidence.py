@@ -1,0 +1,210 @@
+"""How a full report grows: 10 thousand to 10 million requests, on SQLite and on shipped Parquet files under DuckDB."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import duckdb
+
+from analysis.ship import SHIPPED, arrow_schema
+from analysis.source import column_types
+from analysis.store import Store
+from bench.report import Report
+from tests.analysis.synthetic import Plan, records
+
+SQLITE_SIZES = (10_000, 100_000, 1_000_000)
+PARQUET_SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
+LIMIT_ENVIRONMENT = "CODETRIAL_BENCH_REQUESTS"
+
+REQUESTS_PER_EPISODE = 5
+EPISODES_PER_SESSION = 20
+DEVELOPERS = 50
+
+
+def run(report: Report) -> None:
+    limit = int(os.environ.get(LIMIT_ENVIRONMENT, PARQUET_SIZES[-1]))
+    rows = []
+    for size in PARQUET_SIZES:
+        if size > limit:
+            continue
+        with tempfile.TemporaryDirectory(prefix="codetrial-bench-") as folder:
+            lake = Path(folder) / "lake"
+            make_lake(lake, size)
+            bytes_on_disk = sum(path.stat().st_size for path in lake.rglob("*.parquet"))
+            rows.append(["DuckDB on Parquet", size, *_measure(["--from", str(lake)]), bytes_on_disk / 1e6])
+            if size in SQLITE_SIZES:
+                database = Path(folder) / "codetrial.db"
+                fill(database, lake)
+                shutil.rmtree(lake)
+                rows.append(["SQLite", size, *_measure(["--store", str(database)]), database.stat().st_size / 1e6])
+    rows.sort(key=lambda row: (str(row[0]), int(str(row[1]))))
+    for engine in ("DuckDB on Parquet", "SQLite"):
+        own = [row for row in rows if row[0] == engine]
+        if len(own) > 1:
+            first, last = own[-2], own[-1]
+            slope = math.log(float(last[3]) / float(first[3])) / math.log(float(last[1]) / float(first[1]))
+            rows.append([f"{engine}: log-log slope of CPU, last step", "", "", slope, "", ""])
+    report.table(
+        "Full report, HTML page included",
+        ["store", "requests", "seconds", "CPU seconds", "peak memory MB", "size MB"],
+        rows,
+        command="python -m bench evidence",
+        note="Whole command in a process of its own. Targets: 1 M on SQLite in 5 s and 500 MB; 10 M on DuckDB in 8 s "
+        "and 1.5 GB. A request has two attempts, two suggestions and two scores; what was taken has one at each horizon.",
+    )
+
+
+def _measure(where: list[str]) -> list[float]:
+    """Seconds, CPU seconds and peak megabytes of `codetrial report` in a new process."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "codetrial.cli", "report", *where, "--json", "--html", f"{folder}/r.html"]
+        begun = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - begun
+    if process.returncode:
+        raise RuntimeError(f"{command} ended with {process.returncode}")
+    assert json.loads(output)["size"]["requests"] > 0
+    return [seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+
+
+def make_lake(lake: Path, size: int) -> None:
+    """Shipped files of a made-up trial of this many requests, computed by DuckDB because Python would take an hour."""
+    connection = duckdb.connect()
+    connection.execute(
+        "SET memory_limit = '4GB'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
+    )
+    trial, *arms = (record for record in records(Plan(sessions=0)))
+    episodes = max(1, size // REQUESTS_PER_EPISODE)
+    sessions = max(1, episodes // EPISODES_PER_SESSION)
+    for table, found in (("trial", [trial]), ("arm", arms)):
+        names = list(column_types(table))
+        rows = [[getattr(record, name) for name in names] for record in found]
+        marks = ", ".join("?" * len(names))
+        connection.execute(_create(table))
+        connection.executemany(f"INSERT INTO made_{table} VALUES ({marks})", rows)
+    identity = getattr(trial, "id")  # noqa: B009  # Record is the static type here.
+    spread = f"(x // {REQUESTS_PER_EPISODE})"
+    statements = {
+        "session": f"""SELECT printf('s%08d', x) AS id, '{identity}' AS trial, 'editor' AS door, 'person' AS origin,
+            printf('dev%03d', x % {DEVELOPERS}) AS developer, 'inline' AS surface, '0.1.0' AS codetrial_version,
+            1 AS started_ns, {_moment("x * 1200.0")} AS started_at FROM range({sessions}) r(x)""",
+        "session_end": f"""SELECT printf('s%08d', x) AS session, 'exit' AS reason, 0 AS dropped_events, 2 AS ended_ns,
+            {_moment("x * 1200.0 + 2400")} AS ended_at FROM range({sessions}) r(x)""",
+        "assignment": f"""SELECT printf('e%09d', x) AS id, '{identity}' AS trial,
+            printf('s%08d', x // {EPISODES_PER_SESSION}) AS session, 'episode' AS unit, 'doc' AS document,
+            {_shown("x")} AS shown, 0.45 AS propensity_a, 0.45 AS propensity_b, 0.1 AS propensity_none, 1 AS is_sampled,
+            1 AS opened_ns, {_moment("x * 60.0")} AS opened_at, 60000000001 AS closes_ns FROM range({episodes}) r(x)""",
+        "task": f"""SELECT printf('k%010d', x) AS id, '{identity}' AS trial,
+            printf('s%08d', {spread} // {EPISODES_PER_SESSION}) AS session, printf('e%09d', {spread}) AS assignment,
+            'editor' AS door, 'routed' AS disposition, 'doc' AS document, 1 AS document_version,
+            ['python', 'python', 'typescript', 'go', 'rust'][CAST(1 + hash(x + 2) % 5 AS BIGINT)] AS language,
+            ['line_start', 'member', 'argument', 'line_end', 'comment'][CAST(1 + hash(x + 3) % 5 AS BIGINT)] AS place,
+            1 AS requested_ns, {_moment("x * 12.0")} AS requested_at, 2 AS routed_ns FROM range({size}) r(x)""",
+        "attempt": f"""SELECT printf('a%010d%s', x, l) AS id, printf('k%010d', x) AS task, '{identity}-' || l AS arm,
+            l AS label, CAST({_shown(spread)} = l AS BIGINT) AS is_shown,
+            CASE WHEN hash(x + 4) % 50 = 0 THEN 'error' ELSE 'ok' END AS status,
+            CASE WHEN hash(x + 4) % 50 = 0 THEN NULL
+                 ELSE 250 * exp(0.5 * sqrt(-2 * ln({_uniform("x", 5)})) * cos(6.283185 * {_uniform("x", 6)})) END
+                AS latency_ms,
+            1500 AS tokens_in, 40 AS tokens_out, 450000 AS cost_nanousd, 0 AS is_cache_hit, 0 AS retries,
+            0 AS in_flight, 1 AS sent_ns FROM range({size}) r(x), (VALUES ('A'), ('B')) labels(l)""",
+        "suggestion": f"""SELECT printf('g%010d%s', x, l) AS id, printf('a%010d%s', x, l) AS attempt,
+            printf('k%010d', x) AS task, l AS label, 0 AS rank, 'h' AS raw_hash, 'h' AS text_hash, 40 AS raw_chars,
+            8 + hash(x) % 80 AS chars, 1 AS lines, '[]' AS filters, '1' AS cut_version
+            FROM range({size}) r(x), (VALUES ('A'), ('B')) labels(l) WHERE hash(x + 4) % 50 <> 0""",
+        "exposure": f"""SELECT printf('x%010d', x) AS id, printf('g%010d%s', x, {_shown(spread)}) AS suggestion,
+            printf('k%010d', x) AS task, {_shown(spread)} AS label, 'inline' AS surface, 0 AS rank, 3 AS offered_ns,
+            {_moment("x * 12.0")} AS offered_at FROM range({size}) r(x) WHERE {_offered()}""",
+        "outcome": f"""SELECT printf('o%010d', x) AS id, printf('g%010d%s', x, {_shown(spread)}) AS suggestion,
+            printf('k%010d', x) AS task, {_shown(spread)} AS label,
+            CASE WHEN {_taken()} THEN 'accepted' ELSE 'not_taken' END AS outcome, 'whole' AS rule,
+            CASE WHEN {_taken()} THEN 8 + hash(x) % 80 END AS accepted_chars, 4 AS decided_ns,
+            {_moment("x * 12.0")} AS decided_at FROM range({size}) r(x) WHERE {_offered()}""",
+        "score": f"""SELECT printf('c%010d%s', x, l) AS id, printf('g%010d%s', x, l) AS suggestion,
+            printf('k%010d', x) AS task, l AS label, '30s' AS horizon, 'first_line_similarity' AS metric,
+            {_uniform("x", 7)} AS value, '1' AS scorer_version
+            FROM range({size}) r(x), (VALUES ('A'), ('B')) labels(l) WHERE hash(x + 4) % 50 <> 0
+            UNION ALL SELECT printf('r%010d%s', x, h), printf('g%010d%s', x, {_shown(spread)}), printf('k%010d', x),
+            {_shown(spread)}, h, 'kept_share', CAST(hash(x + 8) % 10 < 8 AS DOUBLE), '1'
+            FROM range({size}) r(x), (VALUES ('30s'), ('120s'), ('300s'), ('600s')) horizons(h)
+            WHERE {_offered()} AND {_taken()}""",
+    }
+    for table in SHIPPED:
+        if table in ("finding", "incident", "continuation"):
+            continue
+        folder = lake / table / "dt=2026-03-02"
+        folder.mkdir(parents=True)
+        source = f"SELECT * FROM made_{table}" if table in ("trial", "arm") else statements[table]
+        made = {name[0] for name in connection.execute(f"DESCRIBE {source}").fetchall()}
+        columns = ", ".join(
+            f'CAST({f"{chr(34)}{name}{chr(34)}" if name in made else "NULL"} AS {KINDS[kind]}) AS "{name}"'
+            for name, kind in column_types(table).items()
+        )
+        connection.execute(
+            f"COPY (SELECT {columns} FROM ({source})) TO '{folder}/batch.parquet' (FORMAT parquet, COMPRESSION zstd)"
+        )
+    (lake / "_done").mkdir()
+    (lake / "_done" / "batch.json").write_text(json.dumps({"batch": "batch", "sessions": []}))
+    connection.close()
+
+
+KINDS = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}
+
+
+def _create(table: str) -> str:
+    columns = ", ".join(f'"{name}" {KINDS[kind]}' for name, kind in column_types(table).items())
+    return f"CREATE TABLE made_{table} ({columns})"
+
+
+def _moment(seconds: str) -> str:
+    start = "TIMESTAMP '2026-03-02 09:00:00'"
+    return f"strftime({start} + to_microseconds(CAST(({seconds}) * 1e6 AS BIGINT)), '%Y-%m-%dT%H:%M:%S.000Z')"
+
+
+def _uniform(key: str, salt: int) -> str:
+    return f"((hash({key} * 31 + {salt}) % 999983 + 1) / 999985.0)"
+
+
+def _shown(episode: str) -> str:
+    drawn = f"hash({episode} + 1) % 100"
+    return f"CASE WHEN {drawn} < 45 THEN 'A' WHEN {drawn} < 90 THEN 'B' ELSE 'none' END"
+
+
+def _offered() -> str:
+    return f"{_shown(f'(x // {REQUESTS_PER_EPISODE})')} <> 'none' AND hash(x + 4) % 50 <> 0"
+
+
+def _taken() -> str:
+    return "hash(x + 9) % 100 < 28"
+
+
+def fill(database: Path, lake: Path) -> None:
+    """The same rows in a real store."""
+    with Store(database) as store:
+        writer = store.db.conn
+        reader = duckdb.connect()
+        for table in SHIPPED:
+            files = lake / table / "dt=2026-03-02" / "batch.parquet"
+            if not files.exists():
+                continue
+            names = arrow_schema(table).names
+            marks = ", ".join("?" * len(names))
+            quoted = ", ".join(f'"{name}"' for name in names)
+            cursor = reader.execute(
+                f"SELECT {quoted} FROM read_parquet('{files}', hive_partitioning = false) ORDER BY 1"
+            )
+            writer.execute("BEGIN IMMEDIATE")
+            while rows := cursor.fetchmany(50_000):
+                writer.executemany(f'INSERT INTO "{table}" ({quoted}) VALUES ({marks})', rows)
+            writer.execute("COMMIT")
+        reader.close()
