@@ -157,8 +157,13 @@ def ship(destination: str, store: Path | None, origin: str | None) -> None:
 
     Run it as often as you like: what is there already is left alone, and a run that was killed is finished.
     """
-    from analysis.ship import ship as ship_sessions
+    from codetrial.errors import ConfigError
     from codetrial.records import Origin
+
+    try:
+        from analysis.ship import ship as ship_sessions
+    except ImportError as fault:
+        raise ConfigError(f"Shipping needs {fault.name}: pip install 'codetrial[parquet]'.") from fault
 
     done = ship_sessions(_database(store), destination, origin=Origin(origin) if origin else Origin.PERSON)
     click.echo(f"Shipped {done.sessions:,} sessions ({done.rows:,} rows) in {done.batches:,} batches to {destination}.")

@@ -8,6 +8,7 @@ hold copies that no deletion knows of), and the log is emptied (docs/design/0030
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ SETTLING = timedelta(minutes=15)
 """An episode opened so long ago has had its last outcome and continuation (600 s) stored."""
 
 BUSY_MS = 10_000
+
+LOG_WAIT_S = 60.0
+"""Longer than another process needs to copy some gigabytes from the log into the file."""
+LOG_PAUSE_S = 0.2
 
 _AGE = re.compile(r"(\d+)\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -398,12 +403,25 @@ def _build_anew(connection: sqlite3.Connection, path: Path) -> None:
             f"The rows are deleted, but {path} could not be built anew ({fault}), so that bytes of them may remain. "
             "Free as much space as the file takes, end programs that hold it, and run the same command again."
         ) from fault
-    is_busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if is_busy:
+    if not _empty_log(connection):
         raise PurgeIncompleteError(
             f"The rows are deleted, but another program reads an old state of {path}, so that {path.name}-wal could "
             "not be emptied and may hold their bytes. End it (a report, Datasette) and run the same command again."
         )
+
+
+def _empty_log(connection: sqlite3.Connection) -> bool:
+    """Try until `LOG_WAIT_S` is over.
+
+    The new file lies in the log first, so that the next commit of another process sets off its own, long checkpoint:
+    for that one SQLite does not wait, whatever the busy timeout.
+    """
+    deadline = time.monotonic() + LOG_WAIT_S
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOG_PAUSE_S)
+    return True
 
 
 # What is said about it.

@@ -203,6 +203,7 @@ def test_a_place_without_a_database_gets_none(database: Path) -> None:
 
 def test_a_reader_of_an_old_state_is_named_as_the_hindrance(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purging, "BUSY_MS", 50)
+    monkeypatch.setattr(purging, "LOG_WAIT_S", 0.3)
     keep(database, secretive())
     reader = sqlite3.connect(database, isolation_level=None)
     reader.execute("BEGIN")

@@ -206,6 +206,15 @@ def test_a_place_that_cannot_be_used_is_a_sentence(database: Path, tmp_path: Pat
             ship(database, url, now=NOW)
 
 
+def test_without_the_extra_the_command_says_what_to_install(database: Path) -> None:
+    keep(database, Work())
+    script = "import sys; sys.modules['pyarrow'] = None; sys.argv[1:] = ['ship', 'x', '--store', sys.argv[1]]; "
+    script += "from codetrial.cli import main; main()"
+    run = subprocess.run([sys.executable, "-c", script, str(database)], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.strip() == "codetrial: Shipping needs pyarrow: pip install 'codetrial[parquet]'."
+
+
 def test_purging_between_runs_neither_doubles_nor_stops_shipping(database: Path, place: Path) -> None:
     keep(database, Work(session="s1"), Work(session="s2", developer="dev-bert"))
     ship(database, str(place), now=NOW)
