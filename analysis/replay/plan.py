@@ -269,7 +269,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"From {plan.tasks} replayed tasks in {plan.commits} commits: one request differs by {plan.spread:.2f} (sd), "
         f"requests of one commit correlate by {plan.correlation:.2f}. Assumed: {known.developers} developers, "
         f"{known.episodes_per_day:g} episodes a developer-day with {known.requests_per_episode:g} requests each, "
-        f"design effect of sessions {known.session_effect:g}, something accepted in {known.acceptance:.0%} of episodes. "
+        f"design effect of sessions {known.session_effect:g}, {known.acceptance:.0%} of episodes accept something. "
         f"{_only_these(known.developers)}",
         style="dim",
         highlight=False,
