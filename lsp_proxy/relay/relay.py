@@ -115,6 +115,8 @@ class Relay:
 
         self._asked_ns: int | None = None
         """When the evaluator was asked something, if nothing has come from it since."""
+        self._has_spoken = False
+        """It answers `initialize` first of all; on a busy machine its imports alone may take longer than a deadline."""
         self._faults: list[int] = []
         self._told: set[str] = set()
         self._has_told_end = False
@@ -363,6 +365,7 @@ class Relay:
             return
         self._reader = FrameReader()
         self._asked_ns = None
+        self._has_spoken = False
         self.link.attach(connection, rewrite.notification("codetrial/session", self._session()))
         if self.is_paused:
             self.offer(rewrite.notification("codetrial/paused", {"paused": True}))
@@ -411,6 +414,7 @@ class Relay:
             self.evaluator.kill()
             return
         self._asked_ns = None
+        self._has_spoken = True
         for body in bodies:
             try:
                 self._hear(body)
@@ -456,10 +460,12 @@ class Relay:
     # What the doors use
 
     def is_silent(self) -> bool:
-        """Whether the evaluator has let a whole deadline pass without a byte: until it speaks, nobody waits for it."""
+        """Whether nobody waits for the evaluator: it has not spoken since it started, or let a whole deadline pass."""
         asked = self._asked_ns
-        return self.evaluator.is_stopped or (
-            asked is not None and time.monotonic_ns() - asked > self.inline_deadline_ns
+        return (
+            not self._has_spoken
+            or self.evaluator.is_stopped
+            or (asked is not None and time.monotonic_ns() - asked > self.inline_deadline_ns)
         )
 
     def may_offer(self, surface: str) -> bool:

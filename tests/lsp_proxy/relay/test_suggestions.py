@@ -54,6 +54,7 @@ def inline(open_wire: Open, evaluators: Evaluators) -> tuple[Wire, Bridge]:
     wire.initialize(inline=True, commands=True)
     bridge = evaluators.next()
     bridge.hear("codetrial/session")
+    settle(bridge, wire)
     return wire, bridge
 
 
@@ -250,6 +251,7 @@ def test_a_late_suggestion_does_not_hold_the_answer_and_is_told_so(open_wire: Op
     wire.initialize()
     bridge = evaluators.next()
     bridge.hear("initialized")
+    settle(bridge, wire)
     wire.send(request(8, COMPLETION, do={"result": "[]"}))
     asked = bridge.hear(COMPLETION)
     assert wire.frame() == frame(b'{"jsonrpc":"2.0","id":8,"result":[]}')
@@ -357,6 +359,17 @@ def test_an_inline_completion_nobody_answers_is_null_at_its_deadline(inline: tup
         pass
     bridge.answer(asked, {"items": [{"insertText": "x"}]})
     assert wire.message()["result"] == {"items": [{"insertText": "x"}]}
+
+
+def test_an_evaluator_that_is_still_starting_is_not_waited_for(open_wire: Open, evaluators: Evaluators) -> None:
+    wire = open_wire()
+    wire.initialize(inline=True)
+    bridge = evaluators.next()
+    bridge.hear("initialized")
+    began = time.monotonic()
+    assert wire.ask(request(1, INLINE))["result"] is None
+    assert time.monotonic() - began < 4
+    assert bridge.hear("codetrial/delivered")["params"]["reason"] == "bypassed"
 
 
 def test_a_cancelled_inline_completion_is_answered_as_cancelled(inline: tuple[Wire, Bridge]) -> None:
