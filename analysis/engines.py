@@ -103,7 +103,11 @@ class ClickHouseSource:
         for table, paths in _files(destination).items():
             structure = ", ".join(f"`{name}` {kinds[kind]}" for name, kind in column_types(table).items())
             if paths:
-                pattern = "{" + ",".join(paths) + "}" if len(paths) > 1 else paths[0]
+                # Alternatives in braces may hold no slash, so the folders stand as wildcards and the files by name.
+                names = sorted({path.rsplit("/", 1)[1] for path in paths})
+                folders = "/".join("*" for _ in paths[0].removeprefix(destination.root).split("/")[2:-1])
+                listed = "{" + ",".join(names) + "}" if len(names) > 1 else names[0]
+                pattern = f"{destination.root}/{table}/{folders}/{listed}"
                 body = f"SELECT * FROM file('{pattern}', 'Parquet', '{structure}')"
                 if table in ("trial", "arm"):
                     body += " LIMIT 1 BY id"

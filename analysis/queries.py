@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import ibis
@@ -461,6 +462,19 @@ class _Scope:
         return rows.semi_join(tasks, rows.task == tasks.scoped)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """Columns, one entry a taken suggestion."""
+
+    label: NDArray[np.str_]
+    assignment: list[str]
+    chars: Integers
+    shares: list[Floats]
+    """Per horizon, NaN where nobody looked."""
+    kept_chars: Floats
+    """At the longest horizon that was looked at."""
+
+
 class _Reader:
     def __init__(
         self, source: Source, scope: _Scope, sessions: Sessions, index: Mapping[str, int], now: datetime
@@ -554,21 +568,33 @@ class _Reader:
         }
         return joined.group_by(["suggestion", "label", "assignment", "chars"]).aggregate(**at)
 
-    def _taken_sums(self, position: Mapping[str, int]) -> Mapping[str, Floats]:
-        kept = self._kept_shares()
-        latest = ibis.coalesce(*(kept[f"kept_{h}"] for h in reversed(HORIZONS_S)))
-        found = self._fetch(
-            kept.group_by("assignment").aggregate(
-                accepted=kept.count(), chars=kept.chars.sum(), kept=(kept.chars * latest).sum()
-            )
+    @cached_property
+    def _kept(self) -> "_Kept":
+        """The taken suggestions, read once: sums, funnel and retention all come from them."""
+        k = self._kept_shares()
+        found = self._fetch(k.select("label", "assignment", "chars", *(f"kept_{h}" for h in HORIZONS_S)))
+        shares = [found.numbers(f"kept_{h}") for h in HORIZONS_S]
+        latest = shares[-1].copy()
+        for earlier in reversed(shares[:-1]):
+            latest = np.where(np.isnan(latest), earlier, latest)
+        return _Kept(
+            label=np.array(found.strings("label")),
+            assignment=found.strings("assignment"),
+            chars=found.counts("chars"),
+            shares=shares,
+            kept_chars=np.nan_to_num(latest * found.counts("chars")),
         )
-        sums = {name: np.zeros(len(position)) for name in ("accepted", "chars", "kept")}
-        at = [position.get(assignment) for assignment in found.strings("assignment")]
-        for name in sums:
-            for i, value in zip(at, found.numbers(name), strict=True):
-                if i is not None and not np.isnan(value):
-                    sums[name][i] = value
-        return sums
+
+    def _taken_sums(self, position: Mapping[str, int]) -> Mapping[str, Floats]:
+        kept = self._kept
+        at = np.array([position.get(assignment, -1) for assignment in kept.assignment], dtype=np.int64)
+        known = at >= 0
+        size = len(position)
+        return {
+            "accepted": np.bincount(at[known], minlength=size).astype(np.float64),
+            "chars": np.bincount(at[known], kept.chars[known], size).astype(np.float64),
+            "kept": np.bincount(at[known], kept.kept_chars[known], size).astype(np.float64),
+        }
 
     def pairs(self) -> Pairs:
         e = self._assigned()
@@ -615,11 +641,15 @@ class _Reader:
         answered = self._by_label(p.group_by("label").aggregate(answered=p.count()), "label")
         x = self._scope.of_tasks(table("exposure"))
         shown = self._by_label(x.group_by("label").aggregate(shown=x.task.nunique()), "label")
-        k = self._kept_shares()
-        stands = ibis.cases((k.kept_30 >= KEPT, 1), else_=0).sum()
-        taken = self._by_label(
-            k.group_by("label").aggregate(accepted=k.count(), kept=stands, looked_at=k.kept_30.count()), "label"
-        )
+        kept = self._kept
+        taken = {}
+        for label in ArmLabel:
+            after_30 = kept.shares[0][kept.label == label.value]
+            taken[label] = {
+                "accepted": len(after_30),
+                "kept": int((after_30 >= KEPT).sum()),
+                "looked_at": int((~np.isnan(after_30)).sum()),
+            }
         empty = dict.fromkeys(("assigned", "routed", "answered", "shown", "accepted", "kept", "looked_at"), 0)
         return {
             label: empty
@@ -636,35 +666,47 @@ class _Reader:
             ArmLabel(row[key]): {name: int(value or 0) for name, value in row.items() if name != key} for row in rows
         }
 
-    def latencies(self) -> Mapping[ArmLabel, Latencies]:
+    @cached_property
+    def _scan(self) -> list[dict[str, Any]]:
+        """All attempts in one pass, counted by everything that is counted."""
         p = self._scope.of_tasks(table("attempt"))
-        p = p.filter(p.is_cache_hit == 0)
-        timed = p.filter(p.latency_ms.notnull())
-        binned = (timed.latency_ms.clip(lower=1e-3).ln() / LOG_BIN).floor().cast("int64")
-        timed = timed.select("label", bin=binned)
-        found = self._fetch(timed.group_by(["label", "bin"]).aggregate(n=timed.count()).order_by(["label", "bin"]))
+        is_timed = p.latency_ms.notnull() & (p.is_cache_hit == 0)
+        binned = (p.latency_ms.clip(lower=1e-3).ln() / LOG_BIN).floor().cast("int64")
         # A refusal or a spent budget never started, so it is neither fast nor slow.
-        stopped = p.filter(p.latency_ms.isnull() & p.sent_ns.notnull())
-        cut_off = self._by_label(stopped.group_by("label").aggregate(n=stopped.count()), "label")
-        labels = np.array(found.strings("label"), dtype=object)
-        return {
-            label: Latencies(
-                bins=found.counts("bin")[labels == label.value],
-                counts=found.counts("n")[labels == label.value],
-                cut_off=cut_off.get(label, {}).get("n", 0),
+        is_cut_off = p.latency_ms.isnull() & p.sent_ns.notnull() & (p.is_cache_hit == 0)
+        marked = p.select(
+            "label",
+            "status",
+            "error_kind",
+            bin=ibis.cases((is_timed, binned), else_=ibis.null("int64")),
+            is_cut_off=ibis.cases((is_cut_off, 1), else_=0),
+        )
+        keys = ["label", "status", "error_kind", "bin", "is_cut_off"]
+        return self._fetch(marked.group_by(keys).aggregate(n=marked.count())).rows()
+
+    def latencies(self) -> Mapping[ArmLabel, Latencies]:
+        found = {}
+        for label in ArmLabel:
+            own = [row for row in self._scan if row["label"] == label.value]
+            bins: Counter[int] = Counter()
+            for row in own:
+                if row["bin"] is not None:
+                    bins[int(row["bin"])] += int(row["n"])
+            ordered = sorted(bins)
+            found[label] = Latencies(
+                bins=np.array(ordered, dtype=np.int64),
+                counts=np.array([bins[index] for index in ordered], dtype=np.int64),
+                cut_off=sum(int(row["n"]) for row in own if row["is_cut_off"]),
             )
-            for label in ArmLabel
-        }
+        return found
 
     def counted(self, column: str) -> Mapping[ArmLabel, Mapping[str, int]]:
-        """Attempts per arm by a column's values."""
-        p = self._scope.of_tasks(table("attempt"))
-        p = p.filter(p[column].notnull())
-        found = self._fetch(p.group_by(["label", column]).aggregate(n=p.count()))
-        counts: dict[ArmLabel, dict[str, int]] = {label: {} for label in ArmLabel}
-        for row in sorted(found.rows(), key=lambda row: -row["n"]):
-            counts[ArmLabel(row["label"])][row[column]] = int(row["n"])
-        return counts
+        """Attempts per arm by status or kind of error, most first."""
+        counts: dict[ArmLabel, Counter[str]] = {label: Counter() for label in ArmLabel}
+        for row in self._scan:
+            if row[column] is not None:
+                counts[ArmLabel(row["label"])][row[column]] += int(row["n"])
+        return {label: dict(found.most_common()) for label, found in counts.items()}
 
     def attempts(self) -> Mapping[ArmLabel, AttemptSums]:
         p, t = table("attempt"), self._scope.of_sessions(table("task"))
@@ -703,17 +745,8 @@ class _Reader:
         }
 
     def retention(self) -> Mapping[ArmLabel, Retention]:
-        k = self._kept_shares()
-
-        def seen(horizon: int) -> ir.IntegerValue:
-            share = k[f"kept_{horizon}"]
-            return ibis.cases((share.isnull(), -1), (share < KEPT, 0), else_=1)
-
-        states = {f"state_{h}": seen(h) for h in HORIZONS_S}
-        marked = k.mutate(**states)
-        shares = {f"sum_{h}": marked[f"kept_{h}"].sum() for h in HORIZONS_S}
-        found = self._fetch(marked.group_by(["label", *states]).aggregate(n=marked.count(), **shares)).rows()
-        return {label: _retention([r for r in found if r["label"] == label.value]) for label in ArmLabel}
+        kept = self._kept
+        return {label: _retention([share[kept.label == label.value] for share in kept.shares]) for label in ArmLabel}
 
     def strata(self) -> list[Stratum]:
         o, t = table("outcome"), self._tasks()
@@ -735,7 +768,9 @@ class _Reader:
                 accepted=int(row["accepted"]),
                 sessions=int(row["sessions"]),
             )
-            for row in sorted(found.rows(), key=lambda row: (-row["offered"], row["language"], row["place"]))
+            for row in sorted(
+                found.rows(), key=lambda row: (-row["offered"], row["language"], row["place"], row["label"])
+            )
         ]
 
     def dispositions(self) -> Mapping[str, int]:
@@ -755,30 +790,24 @@ class _Reader:
         return {row["day"]: int(row["n"]) for row in sorted(rows, key=lambda row: row["day"])}
 
 
-def _retention(rows: list[dict[str, Any]]) -> Retention:
+def _retention(shares: list[Floats]) -> Retention:
     """Counts for Kaplan and Meier. A text seen gone stays gone; one not looked at any more is censored from there."""
-    steps = len(HORIZONS_S)
-    at_risk, gone, censored = [0] * steps, [0] * steps, [0] * steps
-    looked, shares = [0] * steps, [0.0] * steps
-    for row in rows:
-        n, states = int(row["n"]), [int(row[f"state_{h}"]) for h in HORIZONS_S]
-        for i, horizon in enumerate(HORIZONS_S):
-            if states[i] >= 0:
-                looked[i] += n
-                shares[i] += float(row[f"sum_{horizon}"] or 0.0)
-        last = max((i for i, state in enumerate(states) if state >= 0), default=-1)
-        for i in range(steps):
-            if i > last:
-                censored[i] += n
-                break
-            at_risk[i] += n
-            if states[i] == 0:
-                gone[i] += n
-                break
+    at_risk, gone, censored = [], [], []
+    size = len(shares[0])
+    still = np.ones(size, dtype=bool)
+    for i, share in enumerate(shares):
+        # Seen at a later horizon means not lost from sight here.
+        seen_later = ~np.isnan(np.array(shares[i:])).all(axis=0) if size else np.zeros(0, dtype=bool)
+        censored.append(int((still & ~seen_later).sum()))
+        still &= seen_later
+        at_risk.append(int(still.sum()))
+        lost = still & (share < KEPT)
+        gone.append(int(lost.sum()))
+        still &= ~lost
     return Retention(
-        accepted=sum(int(row["n"]) for row in rows),
+        accepted=size,
         at_risk=tuple(at_risk),
         gone=tuple(gone),
         censored=tuple(censored),
-        mean_kept=tuple(s / n if n else None for s, n in zip(shares, looked, strict=True)),
+        mean_kept=tuple(None if np.isnan(share).all() else float(np.nanmean(share)) for share in shares),
     )

@@ -56,7 +56,7 @@ def run(report: Report) -> None:
         rows,
         command="python -m bench evidence",
         note="Whole command in a process of its own. Targets: 1 M on SQLite in 5 s and 500 MB; 10 M on DuckDB in 8 s "
-        "and 1.5 GB. A request has two attempts, two suggestions and two scores; what was taken has one at each horizon.",
+        "and 1.5 GB. A request has two attempts, two suggestions and two scores; what was taken one a horizon.",
     )
 
 
@@ -78,7 +78,7 @@ def _measure(where: list[str]) -> list[float]:
 
 
 def make_lake(lake: Path, size: int) -> None:
-    """Shipped files of a made-up trial of this many requests, computed by DuckDB because Python would take an hour."""
+    """Shipped files of a made-up trial with this many requests; DuckDB makes them, Python would take an hour."""
     connection = duckdb.connect()
     connection.execute(
         "SET memory_limit = '4GB'; SET preserve_insertion_order = false; SET enable_progress_bar = false"
@@ -142,7 +142,7 @@ def make_lake(lake: Path, size: int) -> None:
     for table in SHIPPED:
         if table in ("finding", "incident", "continuation"):
             continue
-        folder = lake / table / "dt=2026-03-02"
+        folder = lake / table / PLACE
         folder.mkdir(parents=True)
         source = f"SELECT * FROM made_{table}" if table in ("trial", "arm") else statements[table]
         made = {name[0] for name in connection.execute(f"DESCRIBE {source}").fetchall()}
@@ -157,6 +157,8 @@ def make_lake(lake: Path, size: int) -> None:
     (lake / "_done" / "batch.json").write_text(json.dumps({"batch": "batch", "sessions": []}))
     connection.close()
 
+
+PLACE = "trial=made/dt=2026-03-02/dev=all"
 
 KINDS = {"string": "VARCHAR", "int64": "BIGINT", "float64": "DOUBLE"}
 
@@ -193,8 +195,9 @@ def fill(database: Path, lake: Path) -> None:
     with Store(database) as store:
         writer = store.db.conn
         reader = duckdb.connect()
+        reader.execute("SET enable_progress_bar = false")
         for table in SHIPPED:
-            files = lake / table / "dt=2026-03-02" / "batch.parquet"
+            files = lake / table / PLACE / "batch.parquet"
             if not files.exists():
                 continue
             names = arrow_schema(table).names
