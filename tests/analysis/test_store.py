@@ -36,7 +36,11 @@ def count(path: Path, table: str) -> int:
         return int(store.rows(f'SELECT count(*) AS n FROM "{table}"')[0]["n"])
 
 
-@pytest.mark.parametrize("kind", Record.__subclasses__(), ids=lambda kind: kind.table)
+# A dataclass with slots is a second class; both name the same table.
+KINDS = list({kind.table: kind for kind in Record.__subclasses__()}.values())
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.table)
 def test_each_table_has_exactly_the_columns_of_its_record(kind: type[Record], database: Path) -> None:
     with Store(database) as store:
         columns = [column.name for column in store.db[kind.table].columns]

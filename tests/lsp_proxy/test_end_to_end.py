@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,29 +182,48 @@ EXPECTED = {
 
 
 def verdicts(bench: Bench, entries: list[TruthEntry]) -> list[tuple[Deed, str]]:
-    """What the typist did, beside what the trial made of it, for each suggestion that both know."""
+    """What the typist did in the last sitting, beside what the trial made of it, where both know the suggestion."""
     found = []
+    [last] = bench.rows("SELECT id FROM session ORDER BY started_ns DESC LIMIT 1")
     for entry in entries:
         wanted = ", ".join(f"'{number}'" for number in entry.request_ids)
         rows = bench.rows(
             "SELECT o.outcome FROM outcome o JOIN task t ON t.id = o.task "
-            f"WHERE t.request_id IN ({wanted}) ORDER BY t.requested_ns"
+            f"WHERE t.session = ? AND t.request_id IN ({wanted}) ORDER BY t.requested_ns",
+            last["id"],
         )
         if rows and entry.deed in EXPECTED:
             found.append((entry.deed, rows[0]["outcome"]))
     return found
 
 
+SITTINGS = 8
+"""Assignment is really random: one sitting has about nine episodes, eight together miss an arm once in a million runs."""
+
+
+def has_seen_all(bench: Bench) -> bool:
+    drawn = {row["shown"] for row in bench.rows("SELECT DISTINCT shown FROM assignment")}
+    return drawn == {"A", "B", "none"} and bench.count("SELECT count(*) FROM outcome WHERE outcome = 'accepted'") > 0
+
+
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("profile", [INLINE_EDITOR, MENU_EDITOR], ids=["inline", "menu"])
 async def test_from_keystroke_to_report(bench: Bench, profile: EditorProfile) -> None:
-    async with bench.editor(profile) as editor:
-        typist = typist_in(editor)
-        assert await typist.make(bench.file)
-    assert (bench.work / bench.file.path).read_text() == GROWN
+    compared: list[tuple[Deed, str]] = []
+    for sitting in range(1, SITTINGS + 1):
+        (bench.work / bench.file.path).write_text(HELPERS)
+        async with bench.editor(profile) as editor:
+            typist = typist_in(editor, seed=sitting)
+            assert await typist.make(bench.file)
+        assert (bench.work / bench.file.path).read_text() == GROWN
+        # The relay does not keep the editor waiting for it.
+        ends = partial(bench.count, "SELECT count(*) = ? FROM session_end", sitting)
+        await until(ends, "the evaluator ends its session")
+        compared += verdicts(bench, typist.truth.entries)
+        if has_seen_all(bench):
+            break
 
-    assert bench.count("SELECT count(*) FROM session WHERE origin = 'replay'") == 1
-    # The relay does not keep the editor waiting for it.
-    await until(lambda: bench.count("SELECT count(*) FROM session_end"), "the evaluator ends its session")
+    assert bench.count("SELECT count(*) FROM session WHERE origin = 'replay'") == sitting
     statuses = bench.rows("SELECT DISTINCT label, status FROM attempt")
     assert {"A", "B"} == {row["label"] for row in statuses if row["status"] == "ok"}
     assert {row["shown"] for row in bench.rows("SELECT DISTINCT shown FROM assignment")} == {"A", "B", "none"}
@@ -220,11 +240,10 @@ async def test_from_keystroke_to_report(bench: Bench, profile: EditorProfile) ->
     # Every exposure has exactly one outcome.
     assert bench.count("SELECT count(*) FROM exposure") == bench.count("SELECT count(DISTINCT suggestion) FROM outcome")
 
-    assert typist.shown > 0
-    compared = verdicts(bench, typist.truth.entries)
     assert compared
     wrong = [(deed, outcome) for deed, outcome in compared if outcome not in EXPECTED[deed]]
-    assert len(wrong) <= len(compared) // 10, (wrong, compared)
+    # A part of two characters cannot be told from quick typing, so a few sittings may hold one such case.
+    assert len(wrong) <= max(1, len(compared) // 10), (wrong, compared)
 
     assert "not yet" in (await asyncio.to_thread(report_of, bench.store)).lower()
 
