@@ -198,7 +198,7 @@ def verdicts(bench: Bench, entries: list[TruthEntry]) -> list[tuple[Deed, str]]:
 
 
 SITTINGS = 8
-"""Assignment is really random: one sitting has about nine episodes, eight together miss an arm once in a million runs."""
+"""Assignment is really random: eight sittings of about nine episodes miss an arm once in a million runs."""
 
 
 def has_seen_all(bench: Bench) -> bool:
