@@ -1,9 +1,13 @@
 """The editor door's subcommands, by section of the command map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from lsp_proxy.control import Pause
 
 __all__ = ["commands"]
 
@@ -54,4 +58,105 @@ def demo(
     report(options, run(options, console), console)
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Run": [demo]}
+@click.command(epilog="Example:  codetrial status")
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def status(as_json: bool) -> None:
+    """Show the running proxies, and whether suggestions are paused."""
+    import dataclasses
+    import json
+
+    from lsp_proxy import control
+
+    running, pause_now = control.proxies(), control.paused()
+    if as_json:
+        content = {
+            "paused": None if pause_now is None else {"until": pause_now.until},
+            "proxies": [dataclasses.asdict(proxy) | {"state": proxy.state} for proxy in running],
+        }
+        click.echo(json.dumps(content, default=str))
+        return
+    if pause_now is not None:
+        click.echo(f"Paused {_until(pause_now)}. `codetrial resume` ends it.")
+    if not running:
+        click.echo("No proxy is running. `codetrial install EDITOR` puts one in front of your language servers.")
+    for proxy in running:
+        click.echo(
+            f"{proxy.editor or 'an editor'} > {proxy.server} in {proxy.root} (process {proxy.pid}): {proxy.state}"
+        )
+
+
+def _until(pause_now: "Pause") -> str:
+    return "until you resume" if pause_now.until is None else f"until {pause_now.until.astimezone():%H:%M:%S}"
+
+
+@click.command(epilog="Example:  codetrial pause --for 1h")
+@click.option("--for", "length", metavar="TIME", help="Such as 30m or 1h30m; without it until `codetrial resume`.")
+def pause(length: str | None) -> None:
+    """Show nothing and ask no arm, in all running editors within a second. Language servers go on as ever."""
+    from lsp_proxy import control
+
+    until = control.pause(None if length is None else control.read_duration(length))
+    click.echo(f"Paused {_until(until)}.")
+
+
+@click.command(epilog="Example:  codetrial resume")
+def resume() -> None:
+    """End a pause."""
+    from lsp_proxy import control
+
+    click.echo("Suggestions may appear again." if control.resume() else "Nothing was paused.")
+
+
+def _editor_argument(function: Callable[..., None]) -> Callable[..., None]:
+    return click.argument("editor", type=click.Choice(["neovim", "emacs", "helix"]))(function)
+
+
+@click.command(epilog="Example:  codetrial install neovim --dry-run")
+@_editor_argument
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--print", "show", is_flag=True, help="Print the files as they would be, and write nothing.")
+def install(editor: str, dry_run: bool, show: bool) -> None:
+    """Put codetrial in front of the language servers that an editor is set up to use."""
+    from lsp_proxy.editors import plan_for
+    from lsp_proxy.editors.plan import apply
+
+    plan = plan_for(editor)
+    if show:
+        for change in plan.changes:
+            click.echo(f"{change.path}\n\n{change.result()}")
+        return
+    for sentence in plan.described():
+        click.echo(f"{'Would ' if dry_run else ''}{sentence}")
+    if dry_run:
+        return
+    for copy in apply(plan):
+        click.echo(f"The file as it was: {copy}")
+    for sentence in plan.advice:
+        click.echo(sentence)
+
+
+@click.command(epilog="Example:  codetrial uninstall neovim")
+@_editor_argument
+@click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
+def uninstall(editor: str, dry_run: bool) -> None:
+    """Take back what `codetrial install` wrote for an editor; the rest of its files stays as it is."""
+    from lsp_proxy.editors import plan_for
+    from lsp_proxy.editors.plan import undo
+
+    plan = plan_for(editor)
+    if dry_run:
+        for change in plan.changes:
+            if change.path.exists():
+                click.echo(f"Would {'remove' if change.undone() is None else 'restore'} {change.path}")
+        return
+    changed = undo(plan)
+    for path in changed:
+        click.echo(f"{'Restored' if path.exists() else 'Removed'} {path}")
+    if not changed:
+        click.echo(f"codetrial was not installed in {editor}.")
+
+
+commands: Mapping[str, Sequence[click.Command]] = {
+    "Set up": [install, uninstall],
+    "Run": [demo, status, pause, resume],
+}

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from analysis.history import Change, FileChange, History, Release, Selection, build_from_releases
+from analysis.store import Store
 from codetrial.arms import local
 from codetrial.errors import EvidenceError, ProxyError
 from codetrial.paths import cache_dir
@@ -59,6 +60,9 @@ PATIENCE_S = 2.5
 LOOK_UP = 0.15
 DEBOUNCE_S = 0.2
 """A developer who looks up seldom and waits long: the local model needs a second on one core, and has one slot."""
+
+READY_S = 20.0
+"""For the evaluator to start, on a machine that has much else to do."""
 
 SETTLE_S = 4.0
 """Before the editor closes: until what was typed last has been looked at again (30 s / time_scale, and some)."""
@@ -176,9 +180,12 @@ def _write_config() -> Path:
 
 def _check_writable(store: Path) -> None:
     """Early: in the proxy an unusable database would be a message in an editor that nobody watches here."""
-    from analysis.store import Store
-
     Store(store).close()
+
+
+def _count_sessions(path: Path) -> int:
+    with Store(path, readonly=True) as store:
+        return int(store.rows("SELECT count(*) AS n FROM session")[0]["n"])
 
 
 def type_history(
@@ -212,6 +219,7 @@ class _Run:
         self._truth = TruthLog(options.truth)
         self._folder = cache_dir() / "demo" / "work" / history.root.name
         self._messages: set[str] = set()
+        self._sessions_before = _count_sessions(options.store)
         self.sessions = self.chars = self.asked = self.shown = 0
 
     async def through(self, changes: Sequence[Change]) -> None:
@@ -260,6 +268,7 @@ class _Run:
         self._progress.update(self._bar, description=change.subject[:32])
         async with EditorClient.started(self._command, root=self._folder, profile=self._profile) as editor:
             self.sessions += 1
+            await self._until_recording()
             typist = Typist(
                 editor=editor,
                 rng=self._rng,
@@ -278,6 +287,14 @@ class _Run:
                 self.asked += typist.asked
                 self.shown += typist.shown
                 self._tell(editor.messages)
+
+    async def _until_recording(self) -> None:
+        """Wait until the evaluator has opened this session: people's editors stay open for hours, ours for seconds."""
+        deadline = min(time.monotonic() + READY_S, self._end_at)
+        while time.monotonic() < deadline:
+            if await asyncio.to_thread(_count_sessions, self._options.store) >= self.sessions + self._sessions_before:
+                return
+            await asyncio.sleep(0.1)
 
     def _bites(self, change: Change) -> list[FileChange]:
         files = [
