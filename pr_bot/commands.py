@@ -123,4 +123,40 @@ def demo(repository: Path, keep: Path | None, config_file: Path | None) -> None:
     click.echo(run(repository, keep=keep, config_file=config_file))
 
 
+@pr.command(epilog="For example:  codetrial pr replay . --tests 'python -m pytest -q -x' --changes 20")
+@click.argument("repository", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--tests", metavar="COMMAND", help="Runs the repository's tests; needed to seed defects.")
+@click.option("--changes", type=click.IntRange(1), default=20, help="At most so many changes to seed a defect in.")
+@click.option("--blamed", type=click.IntRange(0), default=0, help="And so many that a later fix had to mend.")
+@click.option("--time-limit", type=click.FloatRange(1), default=300.0, help="Seconds for one run of the tests.")
+@click.option("--seed", default="0", help="The same seed takes the same changes and defects.")
+@click.option("--visible", multiple=True, type=click.Path(path_type=Path), help="A folder that the tests may read.")
+@click.option("--no-sandbox", is_flag=True, help="Run the tests without a sandbox: only if you trust the repository.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_config
+@_store
+def replay(
+    repository: Path,
+    tests: str | None,
+    changes: int,
+    blamed: int,
+    time_limit: float,
+    seed: str,
+    visible: tuple[Path, ...],
+    no_sandbox: bool,
+    as_json: bool,
+    config_file: Path | None,
+    database: Path | None,
+) -> None:
+    """Let both arms review changes of the past in which the place of a defect is known, and count what they find."""
+    if tests is None and not blamed:
+        raise click.UsageError("Name the command that runs the tests with --tests, or ask for --blamed changes.")
+    from pr_bot.replay import run
+
+    run(
+        repository, tests=tests, changes=changes, blamed=blamed, limit_s=time_limit, seed=seed, visible=visible,
+        without_sandbox=no_sandbox, as_json=as_json, config_file=config_file, database=database,
+    )  # fmt: skip
+
+
 commands: Mapping[str, Sequence[click.Command]] = {"Run": (pr,)}

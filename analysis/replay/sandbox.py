@@ -20,7 +20,7 @@ from typing import Protocol
 
 from codetrial.errors import EvidenceError
 
-__all__ = ["Bubblewrap", "Ran", "Sandbox", "Unprotected", "open_sandbox"]
+__all__ = ["NOT_FOUND", "Bubblewrap", "Ran", "Sandbox", "Unprotected", "open_sandbox"]
 
 OUTPUT_CHARS = 4_000
 """Of the end of what a command printed: enough for a person to see why it failed."""
@@ -37,6 +37,8 @@ SANDBOX_END_S = 5.0
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl")
 BWRAP = "bwrap"
+NOT_FOUND = 127
+"""As shells say it."""
 PLACE = "/task"
 """Where the folder appears inside."""
 
@@ -91,7 +93,10 @@ class Bubblewrap:
         words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
         for path in self._visible:
             words += ["--ro-bind-try", str(path), str(path)]
-        return [*words, "--bind", str(folder), PLACE, "--chdir", PLACE, "--"]
+        words += ["--bind", str(folder), PLACE]
+        # We run git there afterwards, outside: a hook or a setting that a test leaves behind would be run by us.
+        words += ["--ro-bind-try", str(folder / ".git"), f"{PLACE}/.git"]
+        return [*words, "--chdir", PLACE, "--"]
 
 
 class Unprotected:
@@ -160,7 +165,7 @@ async def _run(command: Sequence[str], folder: Path, limit_s: float, environment
                 preexec_fn=lambda: _limits(limit_s),
             )
         except OSError as fault:
-            return Ran(exit_code=127, output=f"{command[0]}: {fault.strerror}", seconds=0.0)
+            return Ran(exit_code=NOT_FOUND, output=f"{command[0]}: {fault.strerror}", seconds=0.0)
         try:
             await asyncio.wait_for(process.wait(), limit_s)
             exit_code = process.returncode
@@ -172,6 +177,8 @@ async def _run(command: Sequence[str], folder: Path, limit_s: float, environment
         size = output.seek(0, os.SEEK_END)
         output.seek(max(0, size - 4 * OUTPUT_CHARS))
         text = output.read().decode("utf-8", "replace")
+    if exit_code == 1 and text.startswith(f"{BWRAP}: execvp"):
+        exit_code = NOT_FOUND  # Else a missing program would look like a check that fails.
     return Ran(exit_code=exit_code, output=text[-OUTPUT_CHARS:], seconds=seconds)
 
 

@@ -13,7 +13,7 @@ from analysis.cut import CUT_VERSION, cut
 from analysis.replay.book import Book, attempt_record
 from analysis.replay.problems import Problem, solution_text
 from analysis.replay.run import Spending, plain_errors, refuse_unpriced
-from analysis.replay.sandbox import Sandbox
+from analysis.replay.sandbox import NOT_FOUND, Sandbox
 from analysis.store import text_record
 from codetrial.arms import build
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
@@ -305,6 +305,6 @@ async def _check(problem: Problem, solution: str, sandbox: Sandbox) -> tuple[str
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(content, encoding="utf-8", errors="replace")
         ran = await sandbox.run(problem.check, folder, limit_s=problem.time_limit_s)
-    if ran.exit_code == 127:
+    if ran.exit_code == NOT_FOUND:
         raise EvidenceError(f"The check of task {problem.name!r} cannot be run: {ran.output.strip()[-300:]}")
     return ran.reason, ran.passed

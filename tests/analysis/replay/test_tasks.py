@@ -53,6 +53,12 @@ async def test_a_check_sees_its_folder_and_no_network(tmp_path: Path) -> None:
 
 
 @needs_bubblewrap
+async def test_a_missing_program_is_told_apart_from_a_failing_one(tmp_path: Path) -> None:
+    assert (await Bubblewrap().run(["no-such-program"], tmp_path, limit_s=20)).exit_code == 127
+    assert (await Bubblewrap().run(["false"], tmp_path, limit_s=20)).exit_code == 1
+
+
+@needs_bubblewrap
 async def test_keys_of_models_are_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sk-1")
     for sandbox in (Bubblewrap(), Unprotected()):
