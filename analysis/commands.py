@@ -187,8 +187,118 @@ def merge(into: Path, sources: tuple[Path, ...], text: bool, other_trials: bool)
             click.echo(f"Warning: {warning}", err=True)
 
 
+@click.group(invoke_without_command=True, epilog="Example:  codetrial cost --gpu-usd 2.5 --per-second 12")
+@_store
+@_trial
+@_origin
+@click.option("--gpu-usd", type=float, help="Price of a GPU hour of your own; without it no break-even.")
+@click.option("--per-second", type=float, help="Completions a second of one GPU, as `codetrial cost probe` measured.")
+@click.option("--replicas", type=click.IntRange(1), default=2, help="GPUs that always run.")
+@click.option(
+    "--utilisation", type=click.FloatRange(0.01, 1), default=0.7, help="Share of the throughput to plan with."
+)
+@click.option("--peak", type=click.FloatRange(1), default=3.0, help="Busiest hour over the mean hour of work.")
+@click.option("--hours-per-day", type=click.FloatRange(0.1, 24), default=9.0, help="Hours in which people work.")
+@click.option("--hours-on", type=click.FloatRange(1, 730), default=730.0, help="Hours a month in which GPUs are paid.")
+@click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month.")
+@click.option("--against", type=click.Choice(["A", "B"]), help="Arm to compare with; by default the one paid by use.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+@click.pass_context
+def cost(
+    ctx: click.Context,
+    store: Path | None,
+    trial: str | None,
+    origin: str | None,
+    gpu_usd: float | None,
+    per_second: float | None,
+    replicas: int,
+    utilisation: float,
+    peak: float,
+    hours_per_day: float,
+    hours_on: float,
+    operations_usd: float,
+    against: str | None,
+    as_json: bool,
+) -> None:
+    """Say what each arm costs, and whether a machine of your own would be cheaper."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if (gpu_usd is None) != (per_second is None):
+        raise click.UsageError("--gpu-usd and --per-second go together; `codetrial cost probe` measures the second.")
+    if per_second is not None and per_second <= 0:
+        raise click.UsageError("--per-second must be more than zero.")
+    from analysis.cost import Hosting
+    from analysis.cost_report import cost_numbers, print_costs
+    from analysis.queries import gather
+    from analysis.source import SqliteSource
+    from codetrial.records import ArmLabel, Origin
+
+    hosting = None
+    if gpu_usd is not None and per_second is not None:
+        hosting = Hosting(
+            gpu_usd_per_hour=gpu_usd,
+            completions_per_s=per_second,
+            replicas=replicas,
+            utilisation=utilisation,
+            peak=peak,
+            hours_per_day=hours_per_day,
+            hours_on_per_month=hours_on,
+            operations_usd_per_month=operations_usd,
+        )
+    source = SqliteSource(_database(store))
+    try:
+        evidence = gather(source, trial=trial, origin=Origin(origin) if origin else None)
+    finally:
+        source.close()
+    found = cost_numbers(evidence, hosting, ArmLabel(against) if against else None)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    print_costs(found, Console(highlight=False))
+
+
+@cost.command("probe", epilog="Example:  codetrial cost probe --arm b --requests 64 --concurrency 8")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+@click.option("--arm", "which", type=click.Choice(["a", "b"]), required=True, help="The arm whose endpoint to load.")
+@click.option("--requests", type=click.IntRange(1, 10_000), default=32, help="How many; an API may charge for each.")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=4, help="How many at a time.")
+def cost_probe(config_file: Path | None, which: str, requests: int, concurrency: int) -> None:
+    """Load an arm's endpoint with ordinary prompts (Python's own library, none of your code) and measure it."""
+    import asyncio
+
+    from analysis.cost_report import Throughput, probe, sample_prompts
+    from analysis.report import words
+    from codetrial import trust
+    from codetrial.arms import build
+    from codetrial.config import load
+    from codetrial.records import ArmLabel
+
+    config = load(Path.cwd(), config_file=config_file)
+    label = ArmLabel(which.upper())
+
+    async def measure() -> Throughput:
+        arm = build(config.arms[label], label, templates=config.templates)
+        trust.require(config, (arm.definition,))
+        try:
+            return await probe(arm, sample_prompts(requests), concurrency=concurrency)
+        finally:
+            await arm.aclose()
+
+    found = asyncio.run(measure())
+    click.echo(
+        f"{found.requests} requests, {found.concurrency} at a time, in {found.seconds:.1f} s; {found.failed} failed.\n"
+        f"{found.completions_per_s:.2f} completions a second (for --per-second, if one GPU served them)\n"
+        f"tokens a second: {words.count(found.tokens_in_per_s)} in, {words.count(found.tokens_out_per_s)} out\n"
+        f"latency: median {words.ms(found.latency_p50_ms)}, 95th percentile {words.ms(found.latency_p95_ms)}"
+    )
+
+
 commands: Mapping[str, Sequence[click.Command]] = {
     "Run": before.commands,
-    "Look": (report, inspect, audit, retention),
+    "Look": (report, cost, inspect, audit, retention),
     "Share": (export, ship, merge, purge),
 }

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from analysis.queries import Evidence
 from codetrial.records import ArmLabel
 
-__all__ = ["ArmCost", "BreakEven", "Hosting", "SensitivityRow", "arm_costs", "break_even", "sensitivity"]
+__all__ = [
+    "ArmCost",
+    "BreakEven",
+    "Hosting",
+    "SensitivityRow",
+    "arm_costs",
+    "break_even",
+    "monthly_usd",
+    "requests_per_month",
+    "sensitivity",
+]
 
 NANO = 1e-9
 
@@ -78,14 +88,11 @@ def _mean(total: int, count: int) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hosting:
-    """A machine of one's own. Throughput is what `codetrial cost probe` measured, not what a data sheet says."""
+    """A machine of one's own."""
 
     gpu_usd_per_hour: float
-    prefill_tokens_per_s: float
-    decode_tokens_per_s: float
-    tokens_in: float
-    """Per completion."""
-    tokens_out: float
+    completions_per_s: float
+    """Of one GPU under load: what `codetrial cost probe` measured, not what a data sheet says."""
     replicas: int = 2
     utilisation: float = 0.7
     """Share of the measured throughput that one dares to use."""
@@ -111,10 +118,9 @@ class BreakEven:
 
 def monthly_usd(hosting: Hosting, completions: float) -> tuple[int, float]:
     """GPUs needed for this many completions a month, and what they cost."""
-    seconds = hosting.tokens_in / hosting.prefill_tokens_per_s + hosting.tokens_out / hosting.decode_tokens_per_s
     work_seconds = WORK_DAYS_PER_MONTH * hosting.hours_per_day * 3600
     per_second = completions / work_seconds * hosting.peak
-    gpus = max(hosting.replicas, math.ceil(per_second * seconds / hosting.utilisation))
+    gpus = max(hosting.replicas, math.ceil(per_second / hosting.completions_per_s / hosting.utilisation))
     return gpus, gpus * hosting.gpu_usd_per_hour * hosting.hours_on_per_month + hosting.operations_usd_per_month
 
 
@@ -127,8 +133,8 @@ def break_even(hosting: Hosting, *, api_usd_per_1000: float, completions: float)
     gpus, now = monthly_usd(hosting, completions)
     price = api_usd_per_1000 / 1000
     crossing = None
-    seconds = hosting.tokens_in / hosting.prefill_tokens_per_s + hosting.tokens_out / hosting.decode_tokens_per_s
-    per_gpu = hosting.utilisation / seconds / hosting.peak * WORK_DAYS_PER_MONTH * hosting.hours_per_day * 3600
+    work_seconds = WORK_DAYS_PER_MONTH * hosting.hours_per_day * 3600
+    per_gpu = hosting.utilisation * hosting.completions_per_s / hosting.peak * work_seconds
     for count in range(hosting.replicas, hosting.replicas + 10_000):
         cost = count * hosting.gpu_usd_per_hour * hosting.hours_on_per_month + hosting.operations_usd_per_month
         needed = cost / price if price > 0 else math.inf
@@ -159,11 +165,7 @@ def sensitivity(hosting: Hosting, *, api_usd_per_1000: float, completions: float
             (f"{word} the GPU price", replace(hosting, gpu_usd_per_hour=hosting.gpu_usd_per_hour * factor)),
             (
                 f"{word} the throughput",
-                replace(
-                    hosting,
-                    prefill_tokens_per_s=hosting.prefill_tokens_per_s * factor,
-                    decode_tokens_per_s=hosting.decode_tokens_per_s * factor,
-                ),
+                replace(hosting, completions_per_s=hosting.completions_per_s * factor),
             ),
         ]
     cases += [

@@ -1,7 +1,7 @@
 """Where the evidence is read from: one query, written once in Ibis, run on whatever holds the tables.
 
 A query is an expression over unbound tables; a source compiles it to its own dialect and brings the columns back.
-SQLite serves one person; Parquet files under DuckDB serve a team (docs/design/0013-queries-once.md).
+SQLite serves one person; Parquet files under DuckDB serve a team (docs/design/0012-queries-once.md).
 """
 
 import dataclasses
