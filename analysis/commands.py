@@ -297,8 +297,41 @@ def cost_probe(config_file: Path | None, which: str, requests: int, concurrency:
     )
 
 
+@click.command(epilog="Example:  codetrial watch --every 5")
+@_store
+@_trial
+@_origin
+@click.option("--every", "every_s", type=click.FloatRange(0.5), default=5.0, help="Seconds between looks.")
+@click.option("--rounds", type=click.IntRange(1), help="End after so many looks; by default at Ctrl-C.")
+@click.option("--blind/--names", default=True, help="Hide the arms' names until the trial is decided.")
+def watch(
+    store: Path | None, trial: str | None, origin: str | None, every_s: float, rounds: int | None, blind: bool
+) -> None:
+    """Follow a running trial in the terminal; looking as often as you like changes nothing."""
+    from rich.console import Console
+
+    from analysis.watching import watch as look
+
+    look(
+        lambda: _made(_opened(store, None, "duckdb"), trial, origin, None, blind=blind),
+        Console(highlight=False),
+        every_s=every_s,
+        rounds=rounds,
+    )
+
+
+@click.command(epilog="Example:  codetrial explore --port 8001")
+@_store
+@click.option("--port", type=click.IntRange(1, 65535), default=8001, help="On this machine only.")
+def explore(store: Path | None, port: int) -> None:
+    """Open the database in Datasette with ready questions."""
+    from analysis.watching import explore as open_datasette
+
+    open_datasette(_database(store), port=port)
+
+
 commands: Mapping[str, Sequence[click.Command]] = {
     "Run": before.commands,
-    "Look": (report, cost, inspect, audit, retention),
+    "Look": (report, watch, explore, cost, inspect, audit, retention),
     "Share": (export, ship, merge, purge),
 }

@@ -1,0 +1,39 @@
+"""The live view and the ready questions, on a real database."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from analysis.commands import explore, watch
+from analysis.store import Store
+from analysis.watching import QUESTIONS, datasette_metadata
+from tests.analysis.synthetic import Plan, build, with_
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("watching") / "codetrial.db", with_(Plan(), sessions=5))
+
+
+def test_the_live_view_is_blind_and_begins_with_the_verdict(database: Path) -> None:
+    arguments = ["--store", str(database), "--rounds", "1"]
+    text = CliRunner().invoke(watch, arguments, catch_exceptions=False).output
+    assert "Not yet: Arm A minus Arm B" in " ".join(text.split())
+    assert "codestral" not in text
+    assert "codestral-2508" in CliRunner().invoke(watch, [*arguments, "--names"], catch_exceptions=False).output
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_ready_question_can_be_answered(database: Path, name: str) -> None:
+    with Store(database, readonly=True) as store:
+        store.rows(QUESTIONS[name][1], {"origin": "person"})
+
+
+def test_the_questions_belong_to_the_database_by_name(database: Path) -> None:
+    assert list(datasette_metadata(database)["databases"]) == ["codetrial"]
+
+
+def test_exploring_nothing_is_a_sentence(tmp_path: Path) -> None:
+    result = CliRunner().invoke(explore, ["--store", str(tmp_path / "none.db")])
+    assert "No database at" in str(result.exception) or "needs Datasette" in str(result.exception)
