@@ -269,8 +269,7 @@ def tasks(
 @click.option("--requests", type=click.FloatRange(1), default=5.0, help="Completion requests in such a minute.")
 @click.option("--acceptance", type=click.FloatRange(0.01, 0.99), default=0.29, help="Share of those with one accepted.")
 @click.option("--gpu-usd", type=click.FloatRange(0), help="Price of a GPU-hour; with it self-hosting is computed.")
-@click.option("--prefill", type=click.FloatRange(1), default=25_000.0, help="Prompt tokens a second of one GPU.")
-@click.option("--decode", type=click.FloatRange(1), default=2_500.0, help="Answer tokens a second of one GPU.")
+@click.option("--completions-per-s", type=click.FloatRange(0, min_open=True), help="Of one GPU under load, measured.")
 @click.option("--replicas", type=click.IntRange(1), default=2, help="At least so many GPUs.")
 @click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
@@ -283,8 +282,7 @@ def plan(
     requests: float,
     acceptance: float,
     gpu_usd: float | None,
-    prefill: float,
-    decode: float,
+    completions_per_s: float | None,
     replicas: int,
     operations_usd: float,
     as_json: bool,
@@ -293,8 +291,7 @@ def plan(
 ) -> None:
     """Say how long a live trial must run, with which shares, and what it and each arm will cost.
 
-    Reads what `codetrial replay` stored for the same two arms. Measure --prefill and --decode on your own machine:
-    `codetrial arms check` prints them.
+    Reads what `codetrial replay` stored for the same two arms.
     """
     import json
 
@@ -305,20 +302,17 @@ def plan(
     from analysis.replay.plan import Assumptions, make_plan, print_plan
     from analysis.replay.start import CLIENT, database
     from codetrial.config import freeze, load
-    from codetrial.records import ArmLabel
 
     config = load(Path(), config_file=config_file)
     trial, arms = freeze(config)
     replays = Replays(database(config, store), trial.id, client=CLIENT)
+    if (gpu_usd is None) != (completions_per_s is None):
+        raise click.UsageError("--gpu-usd and --completions-per-s belong together: what a GPU costs and what it does.")
     hosting = None
-    if gpu_usd is not None:
-        used = max((replays.arm(label) for label in ArmLabel), key=lambda arm: arm.tokens_in)
+    if gpu_usd is not None and completions_per_s is not None:
         hosting = Hosting(
             gpu_usd_per_hour=gpu_usd,
-            prefill_tokens_per_s=prefill,
-            decode_tokens_per_s=decode,
-            tokens_in=used.tokens_in / max(1, used.attempts),
-            tokens_out=used.tokens_out / max(1, used.attempts),
+            completions_per_s=completions_per_s,
             replicas=replicas,
             operations_usd_per_month=operations_usd,
         )
@@ -340,4 +334,77 @@ def plan(
         print_plan(made, Console())
 
 
-commands: Sequence[click.Command] = [replay, tasks, plan]
+@click.command(epilog="For example:  codetrial pilot . --base B --examples data/")
+@click.argument("repository", type=click.Path(path_type=Path), default=Path())
+@click.option("--base", type=click.Choice(["A", "B"]), default="B", help="The arm that a fine-tune would start from.")
+@click.option("--split", "split_at", type=_DAY, help="First day of the test data; by default the newest fifth.")
+@click.option("--examples", type=click.Path(path_type=Path, file_okay=False), help="Write train and test data here.")
+@click.option("--trained-until", type=_DAY, help="Last day of a fine-tune's training data; needs --compare.")
+@click.option(
+    "--compare",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="TOML",
+    help="A configuration whose arm A is the fine-tune; may be repeated.",
+)
+@click.option("--difference", type=click.FloatRange(0.1, 100), default=3.0, help="Smallest that matters, in points.")
+@_history_options
+@_config
+@_store
+def pilot(
+    repository: Path,
+    base: str,
+    split_at: datetime | None,
+    examples: Path | None,
+    trained_until: datetime | None,
+    compare: tuple[Path, ...],
+    difference: float,
+    config_file: Path | None,
+    store: Path | None,
+    **selection: Any,
+) -> None:
+    """Say whether a fine-tune is worth trying: how much there is to learn from, and where the base falls short.
+
+    With --compare and --trained-until: whether one that exists is better than its base, and than its base with a good
+    prompt, on commits that it cannot have learnt. Run `codetrial replay` for each configuration first.
+    """
+    if bool(compare) != (trained_until is not None):
+        raise click.UsageError("--compare and --trained-until belong together.")
+
+    from rich.console import Console
+
+    from analysis.history import History
+    from analysis.replay import pilot as piloting
+    from analysis.replay.cursors import Windows
+    from analysis.replay.paired import Replays
+    from analysis.replay.start import CLIENT, database
+    from codetrial.config import freeze, load
+    from codetrial.records import ArmLabel
+
+    config = load(repository, config_file=config_file)
+    path = database(config, store)
+    trial, _ = freeze(config)
+    windows = Windows(prefix_chars=config.editor.prefix_chars, suffix_chars=config.editor.suffix_chars)
+    with History(repository) as history:
+        changes = piloting.read_changes(history, _selection(**selection))
+        parts = piloting.split(changes, at=split_at and split_at.replace(tzinfo=UTC))
+        written = None
+        if examples is not None:
+            written = piloting.write_split(parts, examples, windows=windows, seed="0", per_file=20)
+        comparisons = []
+        for other in compare:
+            assert trained_until is not None
+            replays = Replays(path, freeze(load(repository, config_file=other))[0].id, client=CLIENT)
+            # The whole last day belongs to the training data.
+            until = trained_until.replace(tzinfo=UTC, hour=23, minute=59, second=59)
+            comparisons.append(piloting.compare(replays, history, trained_until=until))
+        found, name = [], base
+        if path.exists():
+            own = Replays(path, trial.id, client=CLIENT)
+            found, name = piloting.gaps(own, base=ArmLabel(base)), own.arm(ArmLabel(base)).name
+    piloting.print_pilot(
+        piloting.count_data(changes), parts, written, found, name, comparisons, difference / 100, Console()
+    )
+
+
+commands: Sequence[click.Command] = [replay, tasks, plan, pilot]

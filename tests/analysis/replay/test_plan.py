@@ -127,9 +127,7 @@ async def test_the_trial_pays_both_arms(tmp_path: Path) -> None:
     assert plan.month_usd[ArmLabel.B] == pytest.approx(0.001 * plan.requests_per_month)
 
 
-HOSTING = Hosting(
-    gpu_usd_per_hour=2.5, prefill_tokens_per_s=25_000, decode_tokens_per_s=2_500, tokens_in=1_500, tokens_out=40
-)
+HOSTING = Hosting(gpu_usd_per_hour=2.5, completions_per_s=13.0)
 
 
 @pytest.mark.parametrize(
