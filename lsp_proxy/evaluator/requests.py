@@ -169,7 +169,8 @@ def inline_list(
         insert = typed + text
         if not insert.startswith(request.selected["text"]):
             return None
-    item: dict[str, Any] = {"insertText": insert, "range": span}
+    # The relay says by the token what was delivered; a client without commands would leave no other place for it.
+    item: dict[str, Any] = {"insertText": insert, "range": span, "data": {"codetrial": token}}
     if command is not None:
         item["command"] = _command(command, token)
     return {"items": [item]}
