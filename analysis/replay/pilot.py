@@ -255,9 +255,10 @@ def print_pilot(
             table.add_row(f"{gap.axis} {gap.value}", str(gap.tasks), f"{gap.base:.1%}", f"{gap.other:.1%}", shown)
         console.print(table)
     for comparison in comparisons:
+        shown = _shown(comparison.difference, comparison.commits)
         console.print(
-            f"{comparison.a} - {comparison.b}: {_shown(comparison.difference, comparison.commits)} on "
-            f"{comparison.tasks} tasks of {comparison.commits} commits after the training data ({comparison.left_out} older left out).",
+            f"{comparison.a} - {comparison.b}: {shown} on {comparison.tasks} tasks of {comparison.commits} commits "
+            f"after the training data ({comparison.left_out} older left out).",
             markup=False,
             highlight=False,
         )
