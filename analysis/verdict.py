@@ -544,7 +544,6 @@ def _decide(
 ) -> tuple[Decision, ArmLabel | None]:
     interval = effect.interval
     if interval is None:
-        reasons.append(_nothing_to_compare(evidence, effect))
         return Decision.NOT_YET, None
     if evidence.trial.primary_metric not in METRICS and not evidence.trial.is_shadow:
         return Decision.NOT_YET, None
@@ -585,7 +584,9 @@ def _nothing_to_compare(evidence: Evidence, effect: Effect) -> str:
 
 def _forecast(evidence: Evidence, effect: Effect) -> Forecast:
     days = evidence.days
-    per_day = effect.units / days if days >= 0.5 and effect.units else None
+    # A replay's pace is that of a machine: it says nothing about how long people would take.
+    has_pace = days >= 0.5 and effect.units and evidence.origin is Origin.PERSON
+    per_day = effect.units / days if has_pace else None
     variance, value_range, deviation = effect.variance, effect.value_range, effect.cluster_deviation
     unknown = Forecast(
         detectable=None,
@@ -613,6 +614,9 @@ def _forecast(evidence: Evidence, effect: Effect) -> Forecast:
         needs.append(None if sessions is None else math.ceil(sessions * effect.units / effect.clusters))
     known = [need for need in needs if need is not None]
     more = max(0, max(known) - effect.units) if known and len(known) == len(needs) else None
+    if effect.metric.unit == "points":
+        # No effect is larger than all: then nothing shows yet.
+        detectable, detectable_later = (None if d is None or d >= 1 else d for d in (detectable, detectable_later))
     return Forecast(
         detectable=detectable,
         detectable_in_30_days=detectable_later,
@@ -646,7 +650,8 @@ def _sentence(
         return f"{prefix}{name} is better, but at a price: {gain}; its guardrail '{harm}' is broken."
     if decision is Decision.TIE:
         return f"{prefix}A tie: {{A}} and {{B}} differ by less than {_amount(effect.metric, effect.margin)}."
-    return prefix + _not_yet(evidence, effect, forecast)
+    text = _not_yet(evidence, effect, forecast)
+    return text if not prefix else text.replace("Not yet:", f"Not yet, in this {evidence.origin.value}:", 1)
 
 
 def _not_yet(evidence: Evidence, effect: Effect, forecast: Forecast) -> str:

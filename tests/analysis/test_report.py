@@ -175,9 +175,15 @@ def test_replays_are_never_mixed_with_people_and_are_labelled(tmp_path: Path) ->
     assert (people["origin"], people["size"]["sessions"], people["banner"]) == ("person", 5, None)
     assert people["trial"]["sessions_of_other_origins"] == {"replay": 7}
     assert (replay["origin"], replay["size"]["sessions"]) == ("replay", 7)
-    assert replay["verdict"]["sentence"].startswith("In this replay: ")
+    assert replay["verdict"]["sentence"].startswith("Not yet, in this replay: ")
     for text in (to_text(replay, width=300), page(replay), to_markdown(replay)):
         assert "not evidence" in text
+
+
+def test_a_replay_promises_no_days(tmp_path: Path) -> None:
+    report = made(tmp_path, with_(Plan(), origin=Origin.REPLAY))
+    assert report["forecast"]["more_days"] is None
+    assert "days" not in report["verdict"]["sentence"]
 
 
 def test_two_trials_in_one_store_are_not_pooled(tmp_path: Path) -> None:
