@@ -156,7 +156,22 @@ def uninstall(editor: str, dry_run: bool) -> None:
         click.echo(f"codetrial was not installed in {editor}.")
 
 
+@click.command(epilog="Example:  codetrial doctor")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+def doctor(config_file: Path | None) -> None:
+    """Check the whole chain, from the editor to the database, and say how to mend what is wrong."""
+    from lsp_proxy.doctor import Grade, examine
+
+    marks = {Grade.FINE: " ok  ", Grade.NOTE: "note ", Grade.WRONG: "wrong"}
+    is_wrong = False
+    for finding in examine(Path.cwd(), config_file=config_file):
+        click.echo(f"{marks[finding.grade]} {finding.what}")
+        is_wrong = is_wrong or finding.grade is Grade.WRONG
+    if is_wrong:
+        raise click.exceptions.Exit(1)
+
+
 commands: Mapping[str, Sequence[click.Command]] = {
-    "Set up": [install, uninstall],
+    "Set up": [install, uninstall, doctor],
     "Run": [demo, status, pause, resume],
 }

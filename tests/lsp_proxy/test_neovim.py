@@ -97,7 +97,7 @@ class Desk:
     def environment(self) -> dict[str, str]:
         home = {"HOME": self.home, "XDG_CONFIG_HOME": self.home / "config", "XDG_DATA_HOME": self.home / "data"}
         state = {"XDG_STATE_HOME": self.home / "state", "XDG_CACHE_HOME": self.home / "cache"}
-        own = {"CODETRIAL_DATA_DIR": self.store.parent, "CODETRIAL_USER_CONFIG": self.home / "none.toml"}
+        own = {"CODETRIAL_DATA_DIR": self.store.parent, "CODETRIAL_USER_CONFIG": self.home / "codetrial.toml"}
         return {**os.environ, **{name: str(path) for name, path in (home | state | own).items()}}
 
     @contextmanager
@@ -147,8 +147,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     (made.project / ".git").mkdir()
     async with StreamingServer() as server:
         server.script = says
-        (made.project / "codetrial.toml").write_text(CONFIG.format(url=server.url))
         made.home.mkdir()
+        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url))
         installed = await asyncio.to_thread(codetrial, "install", "neovim", environment=made.environment())
         assert "codetrial.lua" in installed
         yield made

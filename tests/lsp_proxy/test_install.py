@@ -1,0 +1,157 @@
+"""What `codetrial install` writes, and that it can all be taken back."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from codetrial.app import app
+from codetrial.errors import ConfigError, ProxyError
+from lsp_proxy import control
+from lsp_proxy.commands import commands
+from lsp_proxy.control import read_duration
+from lsp_proxy.editors import EDITORS, plan_for
+from lsp_proxy.editors.helix import Languages
+from lsp_proxy.editors.plan import Block, Plan, apply, codetrial_command, undo
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of our own: nothing of this machine's editors is read or written."""
+    for name in ("HOME", "CODETRIAL_DATA_DIR", "CODETRIAL_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    for section, found in commands.items():
+        app.add_section(section, found)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+def test_installing_and_uninstalling_leaves_no_trace_in_an_empty_home(editor: str) -> None:
+    plan = plan_for(editor)
+    assert "write" in run("install", editor) or "add" in run("install", editor)
+    assert all(change.path.exists() for change in plan.changes)
+    run("uninstall", editor)
+    assert not any(change.path.exists() for change in plan.changes)
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+def test_installing_twice_is_installing_once(editor: str) -> None:
+    run("install", editor)
+    once = [change.path.read_text() for change in plan_for(editor).changes]
+    run("install", editor)
+    assert [change.path.read_text() for change in plan_for(editor).changes] == once
+
+
+@pytest.mark.parametrize("editor", EDITORS)
+@pytest.mark.parametrize("option", ["--dry-run", "--print"])
+def test_looking_writes_nothing(editor: str, option: str) -> None:
+    assert str(plan_for(editor).changes[0].path) in run("install", editor, option)
+    assert not any(change.path.exists() for change in plan_for(editor).changes)
+
+
+def test_what_the_person_wrote_around_our_block_stays_byte_for_byte(home: Path) -> None:
+    path = home / "init.el"
+    path.write_text(";; mine\n(setq a 1)")
+    plan = Plan(editor="emacs", changes=(Block(path=path, comment=";;", content="(load x)"),))
+    [copy] = apply(plan)
+    assert copy.read_text() == ";; mine\n(setq a 1)"
+    path.write_text(path.read_text() + "(setq b 2)\n")
+    undo(plan)
+    assert path.read_text() == ";; mine\n(setq a 1)\n(setq b 2)\n"
+
+
+def test_a_link_to_a_dotfile_stays_a_link(home: Path) -> None:
+    (home / "dotfiles").mkdir()
+    (home / "dotfiles" / "init.el").write_text("")
+    (home / "init.el").symlink_to(home / "dotfiles" / "init.el")
+    apply(Plan(editor="emacs", changes=(Block(path=home / "init.el", comment=";;", content="(load x)"),)))
+    assert (home / "init.el").is_symlink()
+    assert "(load x)" in (home / "dotfiles" / "init.el").read_text()
+
+
+HELIX = """\
+# my servers
+[language-server.mine]
+command = "my-server" # with a remark
+args = ["--fast"]
+
+[[language]]
+name = "python"
+language-servers = ["mine"]
+"""
+
+
+def test_helix_keeps_the_person_s_servers_and_remarks(home: Path) -> None:
+    path = home / "languages.toml"
+    path.write_text(HELIX)
+    plan = Plan(editor="helix", changes=(Languages(path=path),))
+    apply(plan)
+    server = tomllib.loads(path.read_text())["language-server"]["mine"]
+    assert [server["command"], *server["args"]] == [*codetrial_command(), "lsp", "--", "my-server", "--fast"]
+    assert "# my servers" in path.read_text()
+    undo(plan)
+    assert tomllib.loads(path.read_text()) == tomllib.loads(HELIX)
+    assert "# my servers" in path.read_text()
+
+
+def test_a_broken_languages_toml_is_left_alone_with_a_sentence(home: Path) -> None:
+    path = home / "languages.toml"
+    path.write_text("[broken")
+    with pytest.raises(ProxyError, match="Mend it"):
+        apply(Plan(editor="helix", changes=(Languages(path=path),)))
+    assert path.read_text() == "[broken"
+
+
+def test_a_pause_is_seen_and_ends() -> None:
+    assert control.paused() is None
+    assert "until" in run("pause", "--for", "1h")
+    assert control.paused() is not None
+    assert "Paused until" in run("status")
+    assert "again" in run("resume")
+    assert control.paused() is None
+    assert "Nothing was paused" in run("resume")
+
+
+def test_a_pause_that_is_over_is_none() -> None:
+    control.pause(-1)
+    assert control.paused() is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2d", 172800)])
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1", "1h or so"])
+def test_what_is_no_length_of_time_is_said(text: str) -> None:
+    with pytest.raises(ConfigError, match="write 30m"):
+        read_duration(text)
+
+
+def test_the_doctor_finds_the_whole_chain_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "codetrial.toml").write_text(
+        '[arms.a]\napi = "ngram"\n[arms.b]\napi = "openai-completions"\nurl = "http://127.0.0.1:9/v1"\n'
+        'model = "x"\ntemplate = "prefix-only"\n'
+    )
+    monkeypatch.chdir(home)
+    said = run("doctor", "--config", str(home / "codetrial.toml"))
+    assert "answers and records" in said
+    assert "Nothing has been recorded yet" in said
+    assert "wrong" not in said
+
+
+def test_the_doctor_says_what_is_wrong_and_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "codetrial.toml").write_text("[arms\n")
+    monkeypatch.chdir(home)
+    for section, found in commands.items():
+        app.add_section(section, found)
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 1
+    assert "is not valid TOML" in result.output
