@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -29,7 +30,7 @@ DEVELOPERS = 50
 
 def run(report: Report) -> None:
     limit = int(os.environ.get(LIMIT_ENVIRONMENT, PARQUET_SIZES[-1]))
-    rows = []
+    rows: list[list[Any]] = []
     for size in PARQUET_SIZES:
         if size > limit:
             continue
