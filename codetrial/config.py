@@ -43,6 +43,7 @@ __all__ = [
     "freeze",
     "load",
     "nearest",
+    "trial_salt",
 ]
 
 FILE_NAME = "codetrial.toml"
@@ -480,7 +481,7 @@ def freeze(config: Config) -> tuple[Trial, tuple[ArmRow, ArmRow]]:
         name=config.trial.name,
         manifest=manifest,
         manifest_hash=digest,
-        seed=config.trial.seed or hashlib.sha256(digest.encode() + _salt()).hexdigest(),
+        seed=config.trial.seed or hashlib.sha256(digest.encode() + trial_salt()).hexdigest(),
         assignment_unit=Unit.EPISODE,
         primary_metric=config.trial.primary_metric,
         created_at=utc_text(),
@@ -508,7 +509,7 @@ def _canonical(content: Any) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def _salt() -> bytes:
+def trial_salt() -> bytes:
     """Random bytes of this machine, made once: without them anybody with the manifest could foresee assignments."""
     path = data_dir() / "salt"
     try:

@@ -180,7 +180,7 @@ def _temperature(arm: ArmConfig) -> dict[str, Any]:
 
 
 def _extra(arm: ArmConfig) -> Mapping[str, Any]:
-    extra = arm.options.get("extra_body", {})
+    extra = arm.options.get("body", {})
     return extra if isinstance(extra, Mapping) else {}
 
 

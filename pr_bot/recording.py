@@ -12,7 +12,7 @@ from analysis.store import text_record
 from codetrial import __version__
 from codetrial.arms.base import Answer, ArmDefinition
 from codetrial.clock import now_ns, utc_text
-from codetrial.config import ArmConfig, Config, _salt
+from codetrial.config import ArmConfig, Config, trial_salt
 from codetrial.ids import new_id
 from codetrial.prices import Cost
 from codetrial.records import (
@@ -90,7 +90,7 @@ def freeze_reviews(config: Config, settings: ReviewSettings, arms: Mapping[ArmLa
         name=config.trial.name,
         manifest=manifest,
         manifest_hash=manifest_hash,
-        seed=config.trial.seed or hashlib.sha256(manifest_hash.encode() + _salt()).hexdigest(),
+        seed=config.trial.seed or hashlib.sha256(manifest_hash.encode() + trial_salt()).hexdigest(),
         assignment_unit=Unit.FINDING,
         primary_metric=PRIMARY_METRIC,
         created_at=utc_text(),
