@@ -5,6 +5,7 @@ cancellation are answers too, so that no pair is ever lost and no failing arm go
 """
 
 import asyncio
+import contextvars
 import logging
 import random
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from codetrial import prices, trust
-from codetrial.arms.base import Answer, Arm, Preparable, Prompt
+from codetrial.arms.base import Answer, Arm, Preparable, Prompt, partial_answers
 from codetrial.arms.check import recorded
 from codetrial.budget import Budget
 from codetrial.clock import now_ns, now_utc
@@ -271,7 +272,12 @@ class Router:
 
     async def _once(self, label: ArmLabel, flight: Flight, deadline_s: float) -> Answer:
         began_ns = now_ns()
-        asked = asyncio.ensure_future(self._arms[label].answer(flight.prompt, deadline_s=deadline_s))
+        kept: list[Answer] = []
+        context = contextvars.copy_context()
+        context.run(partial_answers.set, kept)
+        asked = asyncio.get_running_loop().create_task(
+            self._arms[label].answer(flight.prompt, deadline_s=deadline_s), context=context
+        )
         try:
             either: set[asyncio.Future[Any]] = {asked, flight._ended}
             await asyncio.wait(either, timeout=deadline_s + OVERRUN_S, return_when=asyncio.FIRST_COMPLETED)
@@ -283,10 +289,10 @@ class Router:
             raise
         if asked.cancelled() or not asked.done():
             was_ended = flight._ended.done()
-            return Answer(
+            arrived = kept[-1] if kept else Answer(status=AttemptStatus.CANCELLED, text="", sent_ns=began_ns)
+            return replace(
+                arrived,
                 status=AttemptStatus.CANCELLED if was_ended else AttemptStatus.TIMEOUT,
-                text="",
-                sent_ns=began_ns,
                 end_ns=now_ns(),
                 error_kind=None if was_ended else "overrun",
             )

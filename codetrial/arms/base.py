@@ -3,12 +3,23 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from codetrial.records import Api, ArmLabel, AttemptStatus
 
-__all__ = ["Answer", "Arm", "ArmDefinition", "Preparable", "Prompt", "Snippet", "Usage"]
+__all__ = [
+    "Answer",
+    "Arm",
+    "ArmDefinition",
+    "Preparable",
+    "Prompt",
+    "Snippet",
+    "Usage",
+    "keep_partial",
+    "partial_answers",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +124,17 @@ class ArmDefinition:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+partial_answers: ContextVar[list[Answer] | None] = ContextVar("partial_answers", default=None)
+"""Where an attempt that is being cancelled leaves what it has: its task ends without a result."""
+
+
+def keep_partial(answer: Answer) -> None:
+    """Leave what had arrived for whoever cancelled the attempt, if they want it."""
+    kept = partial_answers.get()
+    if kept is not None:
+        kept.append(answer)
+
+
 class Arm(Protocol):
     """A model that can be asked. One object serves all requests of a process."""
 
@@ -122,8 +144,9 @@ class Arm(Protocol):
     async def answer(self, prompt: Prompt, *, deadline_s: float) -> Answer:
         """Ask once. Returns within `deadline_s`, whatever the server does.
 
-        Cancelling the task closes the stream, so that the server stops generating, and re-raises; everything else,
-        errors and refusals included, comes back as an Answer with its status.
+        Cancelling the task closes the stream, so that the server stops generating, leaves what had arrived with
+        `keep_partial`, and re-raises. Everything else, errors and refusals included, comes back as an Answer with its
+        status.
         """
         ...
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage
+from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage, keep_partial
 from codetrial.clock import now_ns
 from codetrial.errors import ArmError
 from codetrial.records import AttemptStatus
@@ -126,6 +126,7 @@ class CommandArm:
             return pending.answer(AttemptStatus.TIMEOUT)
         except asyncio.CancelledError:
             await self._cancel(number)
+            keep_partial(pending.answer(AttemptStatus.CANCELLED))
             raise
         except ArmError as fault:
             pending.fail("not_ready", str(fault))

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 from httpx_sse import EventSource, SSEError
 
-from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage
+from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage, keep_partial
 from codetrial.arms.healing import METHOD as HEALING
 from codetrial.arms.healing import heal
 from codetrial.arms.wire import Delta, Wire, WireError
@@ -87,6 +87,9 @@ class _Trace:
     http_status: int | None = None
     is_refusal: bool = False
     is_complete: bool = False
+    """It said why it ended, or that it ended as it should."""
+    is_done: bool = False
+    """`[DONE]` came, which alone does not say that the answer is whole."""
     reconnects: int = 0
 
     def add(self, delta: Delta) -> None:
@@ -226,6 +229,9 @@ class HttpArm:
             if trace.is_refusal:
                 return trace.answer(AttemptStatus.REFUSED, text)
             return trace.answer(AttemptStatus.OK if text.strip() else AttemptStatus.EMPTY, text)
+        except asyncio.CancelledError:
+            keep_partial(trace.answer(AttemptStatus.CANCELLED, "".join(trace.parts)))
+            raise
         except TimeoutError:
             fault = _FaultError("deadline", f"No complete answer within {deadline_s:g} s.")
             return trace.answer(AttemptStatus.TIMEOUT, "".join(trace.parts), fault)
@@ -271,6 +277,10 @@ class HttpArm:
                 raise
             trace.reconnects += 1
             await self._send(target, content, headers, trace)
+        if trace.is_done and not trace.is_complete:
+            # llama-cpp-python's server does this to an answer when the next request comes. Half an answer taken for a
+            # whole one would make the arm that is asked second look better than the other.
+            raise _FaultError("interrupted", "The server ended its answer without a finish reason: it was interrupted.")
         if not trace.is_complete:
             raise _FaultError("cut_stream", "The connection ended before the answer was complete.")
 
@@ -293,7 +303,7 @@ class HttpArm:
         events = _events(response, self._wire)
         async for name, data in events:
             if data == "[DONE]":
-                trace.is_complete = True
+                trace.is_done = True
             else:
                 trace.add(self._delta(_parsed(data), name))
                 if not trace.is_complete or not self._ends_at_finish():

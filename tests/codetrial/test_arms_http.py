@@ -104,6 +104,7 @@ async def test_request_carries_template_stops_and_sampling(server: StreamingServ
         (Script([sse(text_event("a")), sse({"error": {"message": "crash"}})]), AttemptStatus.ERROR, "server_error"),
         (Script([sse(text_event("a"))], ending="abort"), AttemptStatus.ERROR, "cut_stream"),
         (Script([sse(text_event("a"))]), AttemptStatus.ERROR, "cut_stream"),
+        (Script(sse_stream(text_event("a"), "[DONE]")), AttemptStatus.ERROR, "interrupted"),
         (Script([sse("{not json")]), AttemptStatus.ERROR, "bad_stream"),
         (Script([sse("[1]")]), AttemptStatus.ERROR, "bad_stream"),
         (Script([sse({"choices": [7]})]), AttemptStatus.ERROR, "bad_stream"),

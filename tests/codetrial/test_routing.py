@@ -101,6 +101,19 @@ async def test_cap_of_zero_closes_at_once(server: StreamingServer, prompt: Promp
     assert {answer.status for answer in answers.values()} == {AttemptStatus.CANCELLED}
 
 
+async def test_a_closed_attempt_keeps_what_had_arrived(server: StreamingServer, prompt: Prompt) -> None:
+    server.script = Script(sse_stream({"model": "m-7b", "choices": [{"text": "half an"}]}), ending="hang")
+    async with routed(server, editor={"shadow_cap_s": 1.5}) as router:
+        flight = router.start(prompt)
+        flight.cancel()
+        answers = await asyncio.wait_for(flight.settled(), 5)
+    for answer in answers.values():
+        assert (answer.status, answer.text, answer.model_returned) == (AttemptStatus.CANCELLED, "half an", "m-7b")
+        assert answer.first_byte_ns is not None
+        assert answer.end_ns is not None
+        assert answer.end_ns > answer.first_byte_ns
+
+
 async def test_leaving_the_router_ends_what_is_under_way(server: StreamingServer, prompt: Prompt) -> None:
     server.script = SILENT
     async with routed(server) as router:
