@@ -184,8 +184,10 @@ class HttpArm:
             timeout=httpx.Timeout(None, connect=CONNECT_S),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEPALIVE_S),
             headers={"accept-encoding": "identity", "user-agent": "codetrial"},
-            # A proxy of the environment must not carry what goes to this machine, or see it.
+            # A proxy of the environment must not carry what goes to this machine, or see it. An authority of one's own
+            # in SSL_CERT_FILE counts all the same.
             trust_env=not is_loopback,
+            verify=httpx.create_ssl_context(),
             follow_redirects=False,
         )
 
