@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real editors for the tests marked `editor`, in a folder of their own; nothing of the system is changed.
+# Real editors for the tests marked `editor`: in a folder of their own, and (as root) Emacs and tmux from the system.
 #
 #     tests/editors/install.sh [FOLDER]
 #
@@ -85,6 +85,18 @@ helix() {
   launcher hx usr/bin/hx "HELIX_RUNTIME=$folder/hx/usr/lib/helix/runtime"
 }
 
+from_the_system() { # Emacs and the terminal that drives it: ordinary packages, which need root.
+  command -v emacs >/dev/null && command -v tmux >/dev/null && return
+  if [ "$(id -u)" != 0 ]; then
+    missing+=("emacs and tmux: run as root, or apt-get install emacs-nox elpa-eglot tmux")
+    return
+  fi
+  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends emacs-nox elpa-eglot tmux \
+    >"$folder/system.log" 2>&1; then
+    missing+=("emacs and tmux: apt could not install them, see $folder/system.log")
+  fi
+}
+
 case "$(uname -s)-$(uname -m)" in
 Linux-x86_64) ;;
 *)
@@ -96,5 +108,6 @@ esac
 neovim
 older_neovim
 helix
+from_the_system
 for sentence in "${missing[@]}"; do say "$sentence"; done
 [ ${#missing[@]} = 0 ]

@@ -48,7 +48,7 @@ def inline(params: types.InlineCompletionParams) -> types.InlineCompletionList |
 @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=["."]))
 def menu(params: types.CompletionParams) -> types.CompletionList:
     text = suggestion(params.text_document.uri, params.position)
-    items = [types.CompletionItem(label="something_else")]
+    items = [types.CompletionItem(label="something_else"), types.CompletionItem(label="quite_another")]
     if text is not None:
         place = types.Range(params.position, params.position)
         items.append(types.CompletionItem(label=text, text_edit=types.TextEdit(place, text), data={"codetrial": "one"}))

@@ -125,6 +125,9 @@ class Desk:
         """The evaluator has opened its session; it starts after the language server."""
         return bool(self._rows("session", "SELECT 1 FROM session"))
 
+    def has_answers(self) -> bool:
+        return bool(self._rows("attempt", "SELECT 1 FROM attempt WHERE status = 'ok'"))
+
     def was_taken(self) -> bool:
         return bool(self._rows("incident", "SELECT 1 FROM incident WHERE kind = 'taken'"))
 
