@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from codetrial import prices, trust
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt, partial_answers
-from codetrial.arms.check import recorded
+from codetrial.arms.check import first_look, needs_look, recorded
 from codetrial.budget import Budget
 from codetrial.clock import now_ns, now_utc
 from codetrial.config import ArmConfig, Config
@@ -137,6 +137,10 @@ class Router:
         self._in_flight: Counter[str] = Counter()
         self._flights: set[Flight] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        self._unchecked: set[ArmLabel] = set()
+        self._looks: set[asyncio.Task[None]] = set()
+        self._garbage: str | None = None
+        """Why neither arm is asked any more: the first look at an unchecked arm found garbage."""
         trust.require(config, tuple(self._definitions.values()))
         self.policy = Policy(config.privacy, self._definitions)
         self._budget = Budget(config.budget, {label: d.fingerprint for label, d in self._definitions.items()})
@@ -156,6 +160,9 @@ class Router:
         assert self._tasks is not None
         for flight in list(self._flights):
             flight.stop()
+        self._unchecked.clear()
+        for look in list(self._looks):
+            look.cancel()
         try:
             await self._tasks.__aexit__(kind, fault, trace)
         finally:
@@ -164,8 +171,10 @@ class Router:
                 await arm.aclose()
 
     def prepare(self, root: str | None = None) -> None:
-        """Begin to make both arms ready (index, local server), without waiting."""
+        """Begin to make both arms ready (index, local server), and look at those never checked, without waiting."""
         assert self._tasks is not None, "prepare is called inside `async with`"
+        if not self._config.trial.force:
+            self._unchecked = {label for label, definition in self._definitions.items() if needs_look(definition)}
         for label, arm in self._arms.items():
             if isinstance(arm, Preparable):
                 self._tasks.create_task(self._prepare(label, arm, root), name=f"prepare arm {label}")
@@ -185,6 +194,8 @@ class Router:
         for label in labels:
             if not isinstance(admitted, Prompt):
                 attempt = _unsent(AttemptStatus.REFUSED, "privacy", f"Not sent: {admitted}.")
+            elif self._garbage is not None:
+                attempt = _unsent(AttemptStatus.REFUSED, "garbage_arm", f"Not sent: {self._garbage}")
             elif spent is not None:
                 attempt = _unsent(AttemptStatus.OVER_BUDGET, "budget", f"Not sent: {spent}.")
             else:
@@ -214,6 +225,7 @@ class Router:
     async def _prepare(self, label: ArmLabel, arm: Preparable, root: str | None) -> None:
         try:
             await arm.prepare(root)
+            self._begin_look(label)
         except CodetrialError as fault:
             logger.warning("arm %s is not ready: %s", label, fault)
             if self._on_notice is not None:
@@ -221,6 +233,44 @@ class Router:
                 self._on_notice(f"One of the two arms cannot answer: {fault}")
         except Exception:
             logger.exception("arm %s could not be prepared", label)
+
+    def _begin_look(self, label: ArmLabel) -> None:
+        """Look at an arm that nobody has checked, behind the editor's back."""
+        if label not in self._unchecked or self._budget.exhausted() is not None:
+            return
+        self._unchecked.discard(label)
+        assert self._tasks is not None
+        task = self._tasks.create_task(self._look(label), name=f"look at arm {label}")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+
+    async def _look(self, label: ArmLabel) -> None:
+        """On garbage, stop asking both arms."""
+        try:
+            verdict = await first_look(self._definitions[label], lambda prompt: self._ask_probe(label, prompt))
+        except Exception:
+            logger.exception("arm %s could not be looked at", label)
+            return
+        if verdict is None:
+            self._unchecked.add(label)  # It does not answer: looked at again once it has answered something.
+        elif not verdict.is_usable:
+            self._garbage = f"{verdict.reason} Mend it and run `codetrial arms check`, or set [trial] force = true."
+            logger.warning("arm %s cannot be used: %s", label, self._garbage)
+            if self._on_notice is not None:
+                self._on_notice(f"codetrial stops evaluating: one of the two arms cannot be used. {self._garbage}")
+
+    async def _ask_probe(self, label: ArmLabel, prompt: Prompt) -> Answer:
+        """Ask one arm alone, counted like any other request."""
+        began = now_utc()
+        self._budget.begin(label)
+        accelerator = self._accelerator(label)
+        self._in_flight[accelerator] += 1
+        try:
+            answer = await self._arms[label].answer(prompt, deadline_s=self._arm_config(label).timeout_s)
+        finally:
+            self._in_flight[accelerator] -= 1
+        await self._account(label, prompt, answer, began)
+        return answer
 
     async def _attempt(self, label: ArmLabel, flight: Flight, before: "asyncio.Task[Answer] | None") -> Answer:
         if before is not None:
@@ -310,12 +360,17 @@ class Router:
         return asked.result()
 
     async def _settle(self, label: ArmLabel, flight: Flight, answer: Answer) -> None:
+        await self._account(label, flight.prompt, answer, flight.started_at)
+        if label in self._unchecked and answer.status is AttemptStatus.OK:
+            self._begin_look(label)
+
+    async def _account(self, label: ArmLabel, prompt: Prompt, answer: Answer, when: datetime) -> None:
         usage = answer.usage
         if usage.tokens_in is None and usage.tokens_out is None and answer.sent_ns is not None:
-            tokens = (len(flight.prompt.prefix) + len(flight.prompt.suffix) + len(answer.text)) // CHARS_PER_TOKEN
+            tokens = (len(prompt.prefix) + len(prompt.suffix) + len(answer.text)) // CHARS_PER_TOKEN
         else:
             tokens = (usage.tokens_in or 0) + (usage.tokens_out or 0)
-        cost = self.cost(label, answer, when=flight.started_at)
+        cost = self.cost(label, answer, when=when)
         await self._budget.end(label, tokens=tokens, nanousd=cost.nanousd or 0)
 
     def _accelerator(self, label: ArmLabel) -> str:

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from codetrial.errors import CodetrialError
 from codetrial.paths import data_dir
 from codetrial.records import Api, ArmLabel, AttemptStatus
 
-__all__ = ["PROBES", "Probe", "Report", "Verdict", "check", "recorded"]
+__all__ = ["PROBES", "Probe", "Report", "Verdict", "check", "first_look", "needs_look", "recorded"]
 
 logger = logging.getLogger(__name__)
 
@@ -183,12 +183,44 @@ async def check(config: Config) -> list[Report]:
                 session, config, alone.get(session.label, {}).get(session.label), together.get(session.label)
             )
             if session.label not in failed and _answers(session):
-                _keep(report)  # A server that was down says nothing about the template.
+                _keep(report.definition, report.verdict)  # A server that was down says nothing about the template.
             reports.append(report)
         return reports
     finally:
         for session in sessions:
             await session.arm.aclose()
+
+
+def needs_look(definition: ArmDefinition) -> bool:
+    """Whether an arm that was never checked should be looked at before its answers count.
+
+    A wrong template or endpoint answers garbage with status 200. Where nothing is put around the cursor (n-gram,
+    prefix only), nothing can be put wrongly; a program or the Copilot server does that itself, and may know nothing of
+    the probes.
+    """
+    if definition.api in (Api.NGRAM, Api.COMMAND, Api.COPILOT):
+        return False
+    is_prefix_only = (definition.template or "").partition("@")[0] == "prefix-only"
+    return not is_prefix_only and recorded(definition) is None
+
+
+async def first_look(definition: ArmDefinition, ask: Callable[[Prompt], Awaitable[Answer]]) -> Verdict | None:
+    """The short check of an arm that nobody has checked: probes until one answer is right. Keeps the verdict.
+
+    A working arm is asked once or twice. Returns None, and keeps nothing, where failures let nothing be said.
+    """
+    answers: list[Answer] = []
+    for probe in PROBES:
+        answer = await ask(probe.prompt)
+        answers.append(answer)
+        if answer.status not in (AttemptStatus.OK, AttemptStatus.EMPTY):
+            return None
+        if LEAKED.search(answer.text) or _is_right(probe, answer):
+            break
+    reason = _judged(answers, right=int(_is_right(probe, answer)))
+    verdict = Verdict(is_usable=reason is None, reason=reason or "usable at first look", checked_at=utc_text())
+    _keep(definition, verdict)
+    return verdict
 
 
 def recorded(definition: ArmDefinition) -> Verdict | None:
@@ -204,15 +236,14 @@ def _place(definition: ArmDefinition) -> Path:
     return data_dir() / "checks" / f"{definition.fingerprint}.json"
 
 
-def _keep(report: Report) -> None:
-    path = _place(report.definition)
-    verdict = report.verdict
+def _keep(definition: ArmDefinition, verdict: Verdict) -> None:
+    path = _place(definition)
     content = {"is_usable": verdict.is_usable, "reason": verdict.reason, "checked_at": verdict.checked_at}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content), encoding="utf-8")
     except OSError as fault:
-        logger.warning("the check of arm %s cannot be kept in %s: %s", report.label, path, fault)
+        logger.warning("the check of arm %s cannot be kept in %s: %s", definition.label, path, fault)
 
 
 def _answers(session: _Session) -> bool:
@@ -300,10 +331,13 @@ def _failed(session: _Session, reason: str) -> Report:
 
 def _garbage(session: _Session, right: int) -> str | None:
     """Why the arm cannot be used, or None."""
-    answers = list(session.answers.values())
-    texts = [answer.text for answer in answers if answer.status is AttemptStatus.OK]
     if session.arm.definition.api is Api.NGRAM:
         return None  # It is silent outside a repository, as it should be.
+    return _judged(list(session.answers.values()), right)
+
+
+def _judged(answers: Sequence[Answer], right: int) -> str | None:
+    texts = [answer.text for answer in answers if answer.status is AttemptStatus.OK]
     errors = [answer.error for answer in answers if answer.error]
     if not texts and errors:
         return f"It answered no probe: {errors[0]}"

@@ -1,20 +1,22 @@
 """`codetrial arms check`: a wrong configuration is found before a trial, and a trial does not start on garbage."""
 
+import asyncio
 import io
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from codetrial.arms import build, local
+from codetrial.arms import Prompt, build, local
 from codetrial.arms.check import PROBES, Report, check, recorded
 from codetrial.arms.tables import print_reports
 from codetrial.config import Config, load
 from codetrial.errors import ArmError
-from codetrial.records import ArmLabel
+from codetrial.records import ArmLabel, AttemptStatus
 from codetrial.routing import Router
 from tests.codetrial.streaming import Received, Script, StreamingServer, sse, sse_stream
 
@@ -38,7 +40,9 @@ def config_for(server: StreamingServer, **arms: dict[str, Any]) -> Config:
     return load(Path("/nowhere"), overrides={"arms": {"a": arm("a"), "b": arm("b")}})
 
 
-def model(answer: Callable[[str], str], *, honours_stops: bool = True, streams: bool = True, usage: bool = True) -> Any:
+def model(
+    answer: Callable[[str], str], *, honours_stops: bool = True, streams: bool = True, usage: bool = True
+) -> Callable[[Received], Script]:
     """A server that answers each probe by its name, and everything else with some code."""
 
     def script(request: Received) -> Script:
@@ -138,6 +142,86 @@ async def test_garbage_is_not_usable_and_a_trial_does_not_start_on_it(
     Router(arms, forced)
     for arm in arms.values():
         await arm.aclose()
+
+
+def router_for(config: Config, said: list[str]) -> Router:
+    return Router({label: build(config.arms[label], label) for label in ArmLabel}, config, on_notice=said.append)
+
+
+async def looked() -> None:
+    """Wait until the router has nothing left to do behind the answers."""
+    while tasks := [t for t in asyncio.all_tasks() if t.get_name().startswith(("prepare arm", "account", "look at"))]:
+        await asyncio.wait(tasks, timeout=10)
+
+
+ANYTHING = Prompt(prefix="x = ", suffix="", path="a.py", language="python")
+
+
+async def test_an_unchecked_arm_is_looked_at_once_behind_the_editor(server: StreamingServer) -> None:
+    server.script = model(ANSWERS.__getitem__)
+    said: list[str] = []
+    for _ in range(2):
+        async with router_for(config_for(server), said) as router:
+            router.prepare()
+            answers = await router.start(ANYTHING).settled()
+            await looked()
+        assert {answer.status for answer in answers.values()} == {AttemptStatus.OK}
+    assert said == []
+    probes = [r for r in server.requests if any(p.prefix + "<|fim_suffix|>" in r.body["prompt"] for p in PROBES)]
+    assert len(probes) == 2  # One each: the first was answered right, and the second start knows it.
+
+
+async def test_garbage_at_first_look_stops_both_arms_and_the_next_start(server: StreamingServer) -> None:
+    good, garbage = model(ANSWERS.__getitem__), model(lambda name: "Sure! Here is your code")
+    server.script = lambda request: (good if request.path.startswith("/a/") else garbage)(request)
+    said: list[str] = []
+    config = config_for(server)
+    async with router_for(config, said) as router:
+        router.prepare()
+        await looked()
+        answers = await router.start(ANYTHING).settled()
+    assert {(a.status, a.error_kind) for a in answers.values()} == {(AttemptStatus.REFUSED, "garbage_arm")}
+    assert len(said) == 1
+    assert "one of the two arms cannot be used" in said[0]
+    assert "arm B" not in said[0]
+    with pytest.raises(ArmError, match="The last check of arm B"):
+        router_for(config, said)
+
+
+async def test_an_arm_that_was_down_is_looked_at_when_it_answers(server: StreamingServer) -> None:
+    server.script = Script([b"{}"], 503, {})
+    async with router_for(config_for(server), []) as router:
+        router.prepare()
+        await router.start(ANYTHING).settled()
+        await looked()
+        assert not any(recorded(router._definitions[label]) for label in ArmLabel)
+        server.script = model(ANSWERS.__getitem__)
+        await router.start(ANYTHING).settled()
+        await looked()
+        assert all(recorded(router._definitions[label]) for label in ArmLabel)
+
+
+async def test_leaving_ends_a_look_under_way(server: StreamingServer) -> None:
+    server.script = Script([sse({"choices": [{"text": "x"}]})], ending="hang")
+    async with asyncio.timeout(3), router_for(config_for(server), []) as router:
+        router.prepare()
+        await server.client_served.wait()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"trial": {"force": True}}, {"arms": {label: {"template": "prefix-only"} for label in ("a", "b")}}],
+)
+async def test_no_look_where_it_is_forced_or_nothing_can_be_wrong(
+    server: StreamingServer, overrides: dict[str, Any]
+) -> None:
+    server.script = Script(sse_stream({"choices": [{"text": "x", "finish_reason": "stop"}]}))
+    config = config_for(server, **overrides.get("arms", {}))
+    config = replace(config, trial=replace(config.trial, **overrides.get("trial", {})))
+    async with router_for(config, []) as router:
+        router.prepare()
+        await router.start(ANYTHING).settled()
+    assert len(server.requests) == 2
 
 
 def vars_of(config: Config, label: str) -> dict[str, Any]:
