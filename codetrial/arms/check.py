@@ -297,6 +297,7 @@ async def _report(session: _Session, config: Config, alone: Speed | None, togeth
     problems += _stream_problems(session)
     if not any(answer.status is AttemptStatus.ERROR for answer in session.answers.values()):
         problems += await _stop_problem(session, config.templates)
+        problems += await _overlap_problem(session)
     garbage = _garbage(session, right + suffix_right)
     return Report(
         label=session.label,
@@ -408,6 +409,21 @@ async def _stop_problem(session: _Session, templates: Mapping[str, Mapping[str, 
     if answer.status is AttemptStatus.OK and ")" in answer.text and not stopping.definition.post_processing:
         return ["It ignores stop sequences: answers run on until max_tokens, which costs time and money."]
     return []
+
+
+async def _overlap_problem(session: _Session) -> list[str]:
+    """Ask again while an answer is under way, as typing does."""
+    if session.arm.definition.api in (Api.NGRAM, Api.COPILOT, Api.COMMAND):
+        return []
+    prompt = Prompt(prefix=TIMED_PREFIX, suffix="\n", path="probe.py", language="python")
+    answers = await asyncio.gather(session.ask(prompt), session.ask(PROBES[0].prompt))
+    if all(answer.error_kind != "interrupted" for answer in answers):
+        return []
+    return [
+        "It interrupts an answer when the next request comes, and both arms lose answers that way. llama-cpp-python's "
+        "server does not with `--interrupt_requests false`; arms on one such server also need "
+        '[editor] schedule = "staggered".'
+    ]
 
 
 def _usd_per_1000(session: _Session, config: Config) -> float | None:

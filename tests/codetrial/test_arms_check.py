@@ -229,6 +229,20 @@ def vars_of(config: Config, label: str) -> dict[str, Any]:
     return {"api": arm.api.value, "url": arm.url, "model": arm.model, "template": arm.template, "max_tokens": 8}
 
 
+async def test_a_server_that_interrupts_answers_is_found_out(server: StreamingServer) -> None:
+    whole = model(ANSWERS.__getitem__)
+
+    def script(request: Received) -> Script:
+        if server.open_streams:  # As llama-cpp-python's server does to the older of two, here to the newer.
+            return Script(sse_stream({"choices": [{"text": "half"}]}, "[DONE]"))
+        return whole(request)
+
+    server.script = script
+    report, _ = await reports(server)
+    assert report.verdict.is_usable
+    assert [problem for problem in report.problems if "interrupts an answer" in problem]
+
+
 async def test_one_dead_arm_does_not_keep_the_other_from_being_checked(server: StreamingServer) -> None:
     server.script = model(ANSWERS.__getitem__)
     dead, alive = await reports(server, a={"url": "http://127.0.0.1:9"})
