@@ -488,11 +488,15 @@ def test_a_second_answer_and_one_to_nothing_are_ignored(menu: tuple[Wire, Bridge
 
 def test_three_faults_switch_us_off_and_the_traffic_goes_on(menu: tuple[Wire, Bridge]) -> None:
     wire, bridge = menu
-    for _ in range(3):
+    for _ in range(2):
         wire.send(request(8, COMPLETION, do={"result": "[1]"}))
         bridge.answer(bridge.hear(COMPLETION), 5)
         assert wire.message()["result"] == [1]
-    told = wire.message()
+    wire.send(request(8, COMPLETION, do={"result": "[1]"}))
+    bridge.answer(bridge.hear(COMPLETION), 5)
+    # The evaluator may be wrong before or after the server has answered, so what we say comes first or last.
+    told, answered = sorted([wire.message(), wire.message()], key=lambda message: "result" in message)
+    assert answered["result"] == [1]
     assert (told["method"], "switched itself off" in told["params"]["message"]) == ("window/logMessage", True)
     assert wire.ask(request(9, COMPLETION, do={"result": "[2]"}))["result"] == [2]
 
