@@ -28,6 +28,7 @@ test: setup ## The fast tests
 
 test-all: setup ## All tests, with editors and models
 	$(BIN)/codetrial arms fetch
+	PYTHON=$(BIN)/python tests/editors/install.sh
 	$(BIN)/python -m pytest
 
 check: setup ## Lint, format, types, layers
