@@ -60,7 +60,7 @@ class IsolatedReviewer:
             return _failure(started_ns, AttemptStatus.ERROR, "local_server", str(fault))
         request = msgspec.json.encode(_Request(arm, prompt, deadline_s))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pr_bot.isolated",
+            sys.executable, "-P", "-m", "pr_bot.isolated",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**_environment(), **keys},
         )  # fmt: skip

@@ -145,7 +145,7 @@ def _download(requirement: str, folder: Path, progress: Callable[[int], None]) -
     here = [wheel for wheel in folder.glob(f"{distribution}-*.whl") if zipfile.is_zipfile(wheel)]
     if here:
         return here[0]
-    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
     command += ["--only-binary=:all:", "--progress-bar=raw", f"--resume-retries={PIP_RETRIES}", "--dest", str(folder)]
     try:
         pip = subprocess.Popen([*command, requirement], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -313,7 +313,7 @@ def ensure_running(name: str, *, port: int = 0) -> Running:
         if state is not None:
             return state
         check_installed(weights)
-        command = [sys.executable, "-m", "codetrial.arms.local_server", name, "--port", str(port)]
+        command = [sys.executable, "-P", "-m", "codetrial.arms.local_server", name, "--port", str(port)]
         log = log_path(name)
         with log.open("wb") as out:
             process = subprocess.Popen(

@@ -237,6 +237,10 @@ async def test_tab_is_a_tab_where_nothing_is_suggested(desk: Desk) -> None:
         assert int(neovim.evaluate("strlen(getline('.'))")) > 1
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="Neovim 0.11 sends an accepted item as many one-character changes; the outcome is read as typed through",
+)
 async def test_an_older_neovim_is_offered_it_in_the_menu(desk: Desk) -> None:
     with desk.neovim(program("nvim-0.11"), MENU_AS_YOU_TYPE) as neovim:
         await ready(desk, neovim)
