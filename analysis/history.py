@@ -505,7 +505,16 @@ def _download(release: Release, folder: Path) -> Path:
     name = release.package.replace("-", "_")
     found = [p for p in folder.iterdir() if p.name.lower().startswith(f"{name}-{release.version}".lower())]
     if not found:
-        command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
         command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder), f"{release.package}=={release.version}"]
         try:
             pip = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S)
