@@ -136,3 +136,9 @@ def m002_views(db: Database) -> None:
         LEFT JOIN assignment e ON e.id = t.assignment
         WHERE a.label = 'A';
     """)
+
+
+@migrations()
+def m003_finding_assignment(db: Database) -> None:
+    """A finding that both arms have is drawn once; without this its second member's draw stood in outcomes only."""
+    db.execute("ALTER TABLE finding ADD COLUMN assignment TEXT REFERENCES assignment(id)")

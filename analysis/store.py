@@ -91,7 +91,9 @@ class Store:
         try:
             self._connection = self._connect(path, readonly=readonly)
             self.db = Database(self._connection)
-            if not readonly:
+            if readonly:
+                self._upgrade_older(path)
+            else:
                 self._migrate()
             self._refuse_newer_schema()
         except sqlite3.Error as fault:
@@ -117,6 +119,15 @@ class Store:
         # NORMAL may lose the last commits at a power cut, never at a kill; FULL costs 4-10x (docs/design/0003).
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
+
+    def _upgrade_older(self, path: Path) -> None:
+        """Bring an older file of ours up to date for a reader, if it may be written; another's file is left alone."""
+        if not (migrations.applied(self.db) and migrations.pending(self.db)):
+            return
+        try:
+            Store(path).close()
+        except StoreError as fault:
+            logger.info("reading %s as it is: %s", path, fault)
 
     def _migrate(self) -> None:
         if not migrations.pending(self.db):

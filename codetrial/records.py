@@ -387,6 +387,8 @@ class Finding(Record):
     """Independent of the line number, so that it survives pushes."""
     stratum: str
     """`A`, `B` or `both`."""
+    assignment: str | None = None
+    """The draw that decided about it; shared where both arms have the finding. None in files of before this column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

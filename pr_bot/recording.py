@@ -284,6 +284,7 @@ def _finding(member: Placed, entry: Assigned, task: str, attempt: str, rank: int
         category=member.claim.category,
         fingerprint=fingerprint(member),
         stratum=entry.group.stratum,
+        assignment=entry.group.id,
     )
 
 
