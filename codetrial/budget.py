@@ -62,6 +62,7 @@ class Budget:
         self._path = path or data_dir() / "budget.db"
         self._day = _today()
         self._told: set[ArmLabel] = set()
+        self._turn = asyncio.Lock()
         self._is_limited = any(
             limit is not None
             for arm in self._arms.values()
@@ -95,9 +96,13 @@ class Budget:
         arm.used.requests += 1
         arm.pending += 1
 
-    async def end(self, label: ArmLabel, *, tokens: int, nanousd: int) -> None:
+    def release(self, label: ArmLabel) -> None:
+        """A request that was begun will not be sent."""
         arm = self._arms[label]
+        arm.used.requests -= 1
         arm.pending -= 1
+
+    async def end(self, label: ArmLabel, *, tokens: int, nanousd: int) -> None:
         if self._is_limited:
             await self._write(label, Used(requests=1, tokens=tokens, nanousd=nanousd))
 
@@ -109,19 +114,25 @@ class Budget:
                 arm.used = Used(requests=arm.pending)
 
     async def _write(self, label: ArmLabel, more: Used) -> None:
-        self._turn_day()
         arm = self._arms[label]
-        try:
-            total = await asyncio.to_thread(self._add, self._day, arm.fingerprint, more)
-        except sqlite3.Error as fault:
-            # This process still counts for itself; the limit holds, only other processes are not seen.
-            arm.used.tokens += more.tokens
-            arm.used.nanousd += more.nanousd
-            if label not in self._told:
-                self._told.add(label)
-                logger.warning("the budget file %s cannot be used (%s): counting this process only", self._path, fault)
-            return
-        arm.used = Used(total.requests + arm.pending, total.tokens, total.nanousd)
+        # One write at a time, and a request leaves `pending` with the total that contains it: between the two there
+        # is no moment at which it counts nowhere (one request over the limit) or twice (one too few).
+        async with self._turn:
+            self._turn_day()
+            try:
+                total = await asyncio.to_thread(self._add, self._day, arm.fingerprint, more)
+            except sqlite3.Error as fault:
+                # This process still counts for itself; the limit holds, only other processes are not seen.
+                arm.used.tokens += more.tokens
+                arm.used.nanousd += more.nanousd
+                if label not in self._told:
+                    self._told.add(label)
+                    logger.warning(
+                        "the budget file %s cannot be used (%s): counting this process only", self._path, fault
+                    )
+                return
+            arm.pending -= more.requests
+            arm.used = Used(total.requests + arm.pending, total.tokens, total.nanousd)
 
     def _add(self, day: str, fingerprint: str, more: Used) -> Used:
         try:

@@ -199,6 +199,8 @@ class Router:
             elif spent is not None:
                 attempt = _unsent(AttemptStatus.OVER_BUDGET, "budget", f"Not sent: {spent}.")
             else:
+                # Counted here, not when the task first runs: many flights may be started before any task does.
+                self._budget.begin(label)
                 attempt = self._attempt(label, flight, before)
             answers[label] = self._tasks.create_task(attempt, name=f"arm {label}")
             if self._config.editor.schedule == "staggered":
@@ -277,10 +279,12 @@ class Router:
             turn: set[asyncio.Future[Any]] = {before, flight._ended}
             await asyncio.wait(turn, return_when=asyncio.FIRST_COMPLETED)
             if flight._ended.done():
+                self._budget.release(label)
                 return Answer(status=AttemptStatus.CANCELLED, text="", sent_ns=None, end_ns=now_ns())
         loop = asyncio.get_running_loop()
         breaker = self._breakers[label]
         if breaker.blocks(loop.time()):
+            self._budget.release(label)
             return Answer(
                 status=AttemptStatus.ERROR,
                 text="",
@@ -289,7 +293,6 @@ class Router:
                 error_kind="circuit_open",
                 error="Not sent: it failed repeatedly, or asked to be left alone for a while.",
             )
-        self._budget.begin(label)
         accelerator = self._accelerator(label)
         others = self._in_flight[accelerator]
         self._in_flight[accelerator] += 1

