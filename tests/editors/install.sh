@@ -109,5 +109,6 @@ neovim
 older_neovim
 helix
 from_the_system
+"$(dirname "$0")/servers.sh" "$folder" || missing+=("language servers: some are missing, see above")
 for sentence in "${missing[@]}"; do say "$sentence"; done
 [ ${#missing[@]} = 0 ]

@@ -24,6 +24,13 @@ PATIENCE_S = 30.0
 """A test waits so long for what must come; reaching it is a failure."""
 
 
+def recorded(command: list[str], folder: Path) -> list[str]:
+    """The command, with what it reads and writes kept in the files `read` and `written` as well."""
+    folder.mkdir()
+    line = 'folder=$1; shift; exec "$@" < <(exec tee "$folder/read") > >(exec tee "$folder/written")'
+    return ["bash", "-c", line, "bash", str(folder), *command]
+
+
 def frame(body: bytes | dict[str, Any]) -> bytes:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return b"Content-Length: %d\r\n\r\n" % len(raw) + raw
