@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import special
 
 from analysis.statistics.effects import cluster_sums
 
@@ -55,7 +55,7 @@ def sample_ratio(counts: Sequence[int], shares: Sequence[float]) -> SampleRatio:
     )
     chi_square = float(((n - total * p) ** 2 / (total * p)).sum())
     return SampleRatio(
-        tuple(counts), expected, float(stats.chi2.sf(chi_square, len(p) - 1)), math.exp(min(log_factor, 700.0))
+        tuple(counts), expected, float(special.chdtrc(len(p) - 1, chi_square)), math.exp(min(log_factor, 700.0))
     )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from analysis.statistics.sequences import ALPHA, Interval
 
@@ -52,7 +52,7 @@ def developers_in_general(effects: ArrayLike, *, look: int, alpha: float = ALPHA
     if np.ptp(x) == 0:
         return None
     error = deviation / math.sqrt(len(x))
-    radius = float(stats.t.ppf(1 - spent / 2, len(x) - 1)) * error
+    radius = float(special.stdtrit(len(x) - 1, 1 - spent / 2)) * error
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(REPLICATIONS, len(x)))
     drawn = (x - mean) * signs
     errors = drawn.std(axis=1, ddof=1) / math.sqrt(len(x))

@@ -2,7 +2,7 @@
 
 import math
 
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from analysis.statistics.sequences import (
     ALPHA,
@@ -63,5 +63,5 @@ def clusters_for_half_width(half_width: float, deviation: float) -> int | None:
 
 def fixed_sample_size(effect: float, variance: float, *, power: float = 0.8, alpha: float = ALPHA) -> int:
     """Units for a single look at the end with this power: the textbook number, for comparison."""
-    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    z = float(special.ndtri(1 - alpha / 2) + special.ndtri(power))
     return math.ceil(z**2 * variance / effect**2)

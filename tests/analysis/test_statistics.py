@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from analysis.statistics import (
     LOG_BIN,
@@ -73,6 +73,15 @@ def test_asymptotic_half_width_solves_the_normal_mixture() -> None:
     r2 = (-2 * math.log(alpha) + math.log(1 - 2 * math.log(alpha))) / 100
     mixture = math.exp((t * radius) ** 2 * r2 / (2 * (t * r2 + 1))) / math.sqrt(t * r2 + 1)
     assert mixture == pytest.approx(1 / alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.05, 0.05 / 3, 0.01])
+def test_asymptotic_half_width_is_nearly_that_of_the_authors_exact_tuning(alpha: float) -> None:
+    # The authors' package tunes by Lambert's function and calls this margin std_conjmix_margin.
+    t = np.array([30.0, 100, 1000, 100_000])
+    rho2 = (-special.lambertw(-(alpha**2) * math.exp(alpha**2 - 1), -1).real - 1) / 100
+    margin = np.sqrt(2 * (t * rho2 + 1) * np.log(np.sqrt(t * rho2 + 1) / alpha) / (t**2 * rho2))
+    assert asymptotic_half_width(t, 1.0, alpha=alpha) == pytest.approx(margin, rel=0.02)
 
 
 def test_proportion_limits_solve_the_beta_binomial_mixture() -> None:
