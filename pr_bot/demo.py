@@ -6,6 +6,7 @@ that know a few rules: enough to see every step, and no evidence about any model
 
 import html
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -50,16 +51,15 @@ def run(folder: Path, *, keep: Path | None, config_file: Path | None) -> str:
     """Open, review, post, react, collect; what happened, in a few lines.
 
     Raises:
-        ReviewError: this is not a source checkout, or the repository has no fitting commit.
+        ReviewError: the repository has no fitting commit.
     """
-    hub_type = _hub_type()
     repository = Repository.open(folder)
     candidate = _candidate(repository)
     target = keep or Path(tempfile.mkdtemp(prefix="codetrial-demo-"))
     target.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        hub_type(Path(scratch) / "hub") as hub,
+        _new_hub(Path(scratch) / "hub") as hub,
         _arms(config_file, target) as config,
     ):
         bot = _bot(config, target, Path(scratch))
@@ -71,18 +71,27 @@ def run(folder: Path, *, keep: Path | None, config_file: Path | None) -> str:
             bot.close()
 
 
-def _hub_type() -> Any:
-    root = Path(__file__).parents[1]
-    if not (root / "tests/fakehub").is_dir():
-        raise ReviewError("The demo needs codetrial's source checkout: the stand-in for GitHub is part of its tests.")
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
-    try:
-        return importlib.import_module("tests.fakehub.hub").Hub
-    except ModuleNotFoundError as fault:
-        raise ReviewError(
-            f"The demo needs the test dependencies ({fault.name} is missing): run `make setup`."
-        ) from fault
+PACKAGE = "pr_bot.fakehub"
+"""The stand-in's name in the wheel; in a checkout its source lies in tests/fakehub."""
+
+
+def _new_hub(folder: Path) -> Any:
+    """The stand-in for GitHub; with the test dependencies at hand it checks what is said against GitHub's contract."""
+    if importlib.util.find_spec(PACKAGE) is None:
+        _load_from_checkout(Path(__file__).parents[1] / "tests/fakehub")
+    hub = importlib.import_module(f"{PACKAGE}.hub").Hub
+    return hub(folder, is_checked=importlib.util.find_spec("openapi_core") is not None)
+
+
+def _load_from_checkout(folder: Path) -> None:
+    """Under the wheel's name and by its path: a project's own `tests` package must not be taken for ours."""
+    place = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(PACKAGE, place, submodule_search_locations=[str(folder)])
+    if spec is None or spec.loader is None or not place.exists():
+        raise ReviewError("The stand-in for GitHub is missing from this installation: install codetrial again.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module
+    spec.loader.exec_module(module)
 
 
 def _candidate(repository: Repository) -> Candidate:

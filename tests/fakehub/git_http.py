@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from tests.fakehub.hub import Hub
+    from .hub import Hub
 
 __all__ = ["serve"]
 

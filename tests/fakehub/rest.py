@@ -3,11 +3,11 @@
 import base64
 from typing import TYPE_CHECKING, Any
 
-from tests.fakehub.routing import Context, Reply, route
-from tests.fakehub.state import PERMISSIONS, Review, Rule
+from .routing import Context, Reply, route
+from .state import PERMISSIONS, Review, Rule
 
 if TYPE_CHECKING:
-    from tests.fakehub.hub import Hub
+    from .hub import Hub
 
 __all__: list[str] = []
 

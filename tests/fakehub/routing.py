@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.fakehub.state import Pull, Repo, Rule, User
+from .state import Pull, Repo, Rule, User
 
 if TYPE_CHECKING:
-    from tests.fakehub.hub import Hub
+    from .hub import Hub
 
 __all__ = ["ROUTES", "Actor", "Context", "Handler", "Reply", "route"]
 

@@ -1,5 +1,9 @@
 """The demo as a person runs it: a real commit, real processes, the stand-in for GitHub, and a page at the end."""
 
+import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -39,3 +43,29 @@ def test_a_repository_with_nothing_to_review_is_named(working_copy: WorkingCopy,
     working_copy.commit({"a.txt": "x\n"})
     found = CliRunner().invoke(pr, ["demo", "--repository", str(working_copy.folder), "--keep", str(tmp_path / "k")])
     assert "None of the last" in str(found.exception)
+
+
+FROM_A_WHEEL = """
+import sys
+sys.modules["openapi_core"] = None  # a test dependency, which nobody has who installed the wheel
+from pr_bot.commands import pr
+import pr_bot.demo
+assert pr_bot.demo.__file__.startswith(sys.argv[1]), pr_bot.demo.__file__
+pr(["demo", "--repository", sys.argv[2], "--keep", sys.argv[3]])
+"""
+
+
+def test_the_demo_works_from_an_installed_wheel(working_copy: WorkingCopy, tmp_path: Path) -> None:
+    working_copy.commit({"app.py": BEFORE})
+    working_copy.commit({"app.py": AFTER})
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=Path(__file__).parents[2], check=True, capture_output=True)
+    [wheel] = (tmp_path / "dist").glob("*.whl")
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    command = [sys.executable, "-P", "-c", FROM_A_WHEEL, str(installed), str(working_copy.folder), str(tmp_path / "k")]
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Ada commits the suggestion" in done.stdout
