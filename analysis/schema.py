@@ -142,3 +142,19 @@ def m002_views(db: Database) -> None:
 def m003_finding_assignment(db: Database) -> None:
     """A finding that both arms have is drawn once; without this its second member's draw stood in outcomes only."""
     db.execute("ALTER TABLE finding ADD COLUMN assignment TEXT REFERENCES assignment(id)")
+
+
+@migrations()
+def m004_finer_places_and_distances(db: Database) -> None:
+    """What older files did not look at stays null there."""
+    # One by one: a script would end the transaction that all migrations share.
+    for table, column in (
+        ("task", "line_part TEXT"),
+        ("task", "enclosing TEXT"),
+        ("task", "typed_chars INTEGER"),
+        ("continuation", "kept_share REAL"),
+        ("continuation", "char_distance INTEGER"),
+        ("continuation", "token_distance INTEGER"),
+        ("continuation", "next_change_ms REAL"),
+    ):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")

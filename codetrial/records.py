@@ -20,9 +20,11 @@ __all__ = [
     "ContinuationState",
     "Disposition",
     "Door",
+    "Enclosing",
     "Exposure",
     "Finding",
     "Incident",
+    "LinePart",
     "Origin",
     "Outcome",
     "OutcomeClass",
@@ -102,20 +104,61 @@ class Disposition(StrEnum):
 
 
 class Place(StrEnum):
-    """Where the cursor stands, by syntax; the axis on which preferences differ most."""
+    """Where the cursor stands, by syntax; the axis on which preferences differ most.
 
-    LINE_START = "line_start"
-    """Only white space before it on its line, and nothing after."""
-    LINE_END = "line_end"
-    MID_LINE = "mid_line"
-    MEMBER = "member"
-    """Just after a member access such as `.`, `->` or `::`."""
-    ARGUMENT = "argument"
-    """Inside the parentheses of a call."""
+    The first that fits is taken, from the most particular to the most general.
+    """
+
     IMPORT = "import"
+    DOCSTRING = "docstring"
+    """A comment or string that documents a definition, or will."""
     COMMENT = "comment"
     STRING = "string"
+    MEMBER = "member"
+    """Just after a member access such as `.`, `->` or `::`."""
+    SIGNATURE = "signature"
+    """In the head of a definition: its name, parameters, types, bases."""
+    ARGUMENT = "argument"
+    """Inside the parentheses of a call."""
+    EXPRESSION = "expression"
+    """Inside a statement that has begun."""
+    TEST = "test"
+    """At the start of a statement or block inside a test."""
+    BLOCK = "block"
+    """At the start of a block that holds nothing before the cursor."""
+    STATEMENT = "statement"
+    """At the start of a statement; its first word may have begun."""
+    LINE_START = "line_start"
+    """Where syntax tells no more, as in data files: only white space before it on its line, and nothing after."""
+    LINE_END = "line_end"
+    """Where syntax tells no more: nothing after it on its line."""
+    MID_LINE = "mid_line"
+    """Where syntax tells no more: something follows on its line."""
     UNKNOWN = "unknown"
+
+
+class LinePart(StrEnum):
+    """Where in its line the cursor stands, white space apart."""
+
+    START = "start"
+    """Nothing on the line, neither before nor after."""
+    END = "end"
+    """Something before, nothing after."""
+    MID = "mid"
+    """Something after."""
+
+
+class Enclosing(StrEnum):
+    """The innermost definition around the cursor, as far as the text that the arms were sent shows it."""
+
+    TEST = "test"
+    """A test case, or what groups them."""
+    FUNCTION = "function"
+    METHOD = "method"
+    CLASS = "class"
+    """Any type or module with a body: class, structure, interface, trait, package."""
+    NONE = "none"
+    """Top level."""
 
 
 class AttemptStatus(StrEnum):
@@ -149,8 +192,11 @@ class ContinuationState(StrEnum):
     FOUND = "found"
     """The anchored place still exists; the text is what stands there."""
     MOVED = "moved"
+    """Cut out and put in elsewhere, in this document or another file of the commit, and found there."""
     EDITED = "edited"
+    """What stands before the place on its line was changed; of a taken text, a part of itself."""
     GONE = "gone"
+    """Replaced together with what stood around it, or, of a taken text, less than half of it is left."""
     CENSORED = "censored"
     """The document or session ended before the horizon: not observed, which is not zero."""
     UNKNOWN = "unknown"
@@ -304,6 +350,12 @@ class Task(Record):
     requested_at: str
     routed_ns: int | None
     """When the arms were asked, after the debounce; None if they were not."""
+    line_part: LinePart | None = None
+    """None in files of before this column, and where the place was not looked for."""
+    enclosing: Enclosing | None = None
+    """None too where the definition's head lies outside the text that was looked at."""
+    typed_chars: int | None = None
+    """Typed in the document since its request before this one: without what was taken or inserted at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,6 +491,13 @@ class Continuation(Record):
     chars: int | None
     taken_ns: int
     taken_at: str
+    kept_share: float | None = None
+    """Of what stood there at the first horizon, the share that still stands, by characters of whole tokens."""
+    char_distance: int | None = None
+    """Edit distance, in characters, from what stood there at the first horizon."""
+    token_distance: int | None = None
+    next_change_ms: float | None = None
+    """First horizon only: from asking the arms to the next change of the document, which both must be in time for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,6 +514,7 @@ class Score(Record):
     value: float | None
     """None: not measurable, see `reason`."""
     reason: str | None
+    """Why there is no value; of `kept_share` how the text was found: `found`, `moved`, `edited`, `gone`."""
     scorer_version: str
 
 
