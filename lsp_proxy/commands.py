@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lsp_proxy.editors import EDITORS
+
 if TYPE_CHECKING:
     from lsp_proxy.control import Pause
 
@@ -108,7 +110,7 @@ def resume() -> None:
 
 
 def _editor_argument(function: Callable[..., None]) -> Callable[..., None]:
-    return click.argument("editor", type=click.Choice(["neovim", "emacs", "helix"]))(function)
+    return click.argument("editor", type=click.Choice(list(EDITORS)))(function)
 
 
 @click.command(epilog="Example:  codetrial install neovim --dry-run")
@@ -123,9 +125,13 @@ def install(editor: str, dry_run: bool, show: bool) -> None:
     plan = plan_for(editor)
     if show:
         for change in plan.changes:
-            click.echo(f"{change.path}\n\n{change.result()}")
+            if (content := change.result()) is not None:
+                click.echo(f"{change.path}\n\n{content}")
         return
-    for sentence in plan.described():
+    steps = list(plan.described())
+    if not steps:
+        click.echo(f"{EDITORS[editor]}: no language server is set up there, and none of those known is on PATH.")
+    for sentence in steps:
         click.echo(f"{'Would ' if dry_run else ''}{sentence}")
     if dry_run:
         return

@@ -21,8 +21,8 @@ from codetrial.records import ArmLabel
 from lsp_proxy import control
 from lsp_proxy.editor_client import MENU_EDITOR, EditorClient
 from lsp_proxy.editors import EDITORS, plan_for
-from lsp_proxy.editors.helix import KNOWN
 from lsp_proxy.editors.plan import applied, codetrial_command
+from lsp_proxy.editors.servers import KNOWN
 
 __all__ = ["Finding", "Grade", "examine"]
 

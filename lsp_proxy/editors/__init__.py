@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from lsp_proxy.editors.plan import Plan
+if TYPE_CHECKING:
+    from lsp_proxy.editors.plan import Plan
 
 __all__ = ["EDITORS", "plan_for"]
 
@@ -11,10 +13,15 @@ EDITORS: Mapping[str, str] = {
     "neovim": "Neovim 0.11 and newer",
     "emacs": "Emacs with eglot or lsp-mode",
     "helix": "Helix",
+    "vim": "Vim or Neovim with coc.nvim",
+    "zed": "Zed",
+    "sublime": "Sublime Text with LSP",
+    "kate": "Kate",
+    "jetbrains": "JetBrains IDEs with LSP4IJ",
 }
 
 
-def plan_for(editor: str) -> Plan:
+def plan_for(editor: str) -> "Plan":
     """What installing in an editor would do on this machine now."""
     make: Callable[[], Plan] = import_module(f"lsp_proxy.editors.{editor}").plan
     return make()

@@ -1,5 +1,10 @@
-"""What an installation changes, decided before anything is written: so that it can be shown, backed up and undone."""
+"""What an installation changes, decided before anything is written: so that it can be shown, backed up and undone.
 
+Undoing gives back the very bytes that were there, as long as the file is as the installation left it; where the person
+has changed it since, what is ours is taken out of it and the rest stays as it is.
+"""
+
+import hashlib
 import json
 import shlex
 import shutil
@@ -13,10 +18,25 @@ from codetrial.clock import now_utc
 from codetrial.errors import ProxyError
 from codetrial.paths import data_dir
 
-__all__ = ["Block", "Change", "Plan", "WholeFile", "applied", "apply", "codetrial_command", "quoted", "undo"]
+__all__ = [
+    "Block",
+    "Change",
+    "Plan",
+    "WholeFile",
+    "applied",
+    "apply",
+    "codetrial_command",
+    "quoted",
+    "read",
+    "undo",
+    "unwrapped",
+    "wrapped",
+]
 
 OPENS = "codetrial: begin"
 CLOSES = "codetrial: end"
+OURS = frozenset({"codetrial", "codetrial.exe", "codetrial.cli"})
+RECORD = "installed.json"
 
 
 def codetrial_command() -> list[str]:
@@ -28,12 +48,31 @@ def codetrial_command() -> list[str]:
     return [found] if found else [sys.executable, "-P", "-m", "codetrial.cli"]
 
 
+def wrapped(command: Sequence[str]) -> list[str]:
+    """A server's command with the proxy before it. What is wrapped already keeps the options that it was given."""
+    inner = unwrapped(command)
+    if inner is None:
+        return [*codetrial_command(), "lsp", "--", *command]
+    before = list(command)[: len(command) - len(inner)]
+    return [*codetrial_command(), *before[before.index("lsp") :], *inner]
+
+
+def unwrapped(command: Sequence[str]) -> list[str] | None:
+    """The server's own command within a wrapped one, whichever installation of ours wrapped it; None if none did."""
+    words = list(command)
+    starts = [index for index, word in enumerate(words[1:], 1) if word == "lsp" and Path(words[index - 1]).name in OURS]
+    if not starts or "--" not in words[starts[0] :]:
+        return None
+    return words[words.index("--", starts[0]) + 1 :]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeFile:
     """A file that is ours alone."""
 
     path: Path
     content: str
+    is_program: bool = False
 
     def result(self) -> str:
         return self.content
@@ -60,7 +99,7 @@ class Block:
         return self._rest() or None
 
     def _rest(self) -> str:
-        text = _read(self.path)
+        text = read(self.path)
         start, end = text.find(f"{self.comment} {OPENS}\n"), text.find(f"{self.comment} {CLOSES}\n")
         if start < 0 or end < start:
             return text
@@ -73,12 +112,12 @@ class Change(Protocol):
     @property
     def path(self) -> Path: ...
 
-    def result(self) -> str:
-        """The whole content after installing."""
+    def result(self) -> str | None:
+        """The whole content after installing; None if there is nothing to write."""
         ...
 
     def undone(self) -> str | None:
-        """The whole content after uninstalling; None if there should be no file."""
+        """The whole content without us, byte for byte as it is if nothing in it is ours; None: no file."""
         ...
 
 
@@ -96,10 +135,16 @@ class Plan:
 
     def described(self) -> Iterator[str]:
         for change in self.changes:
-            verb = "write" if isinstance(change, WholeFile) else "add a marked block to"
-            yield f"{verb} {change.path}"
+            if change.result() is not None:
+                yield f"{_verb(change)} {change.path}"
         for command in self.commands:
             yield f"run {shlex.join(command)}"
+
+
+def _verb(change: Change) -> str:
+    if isinstance(change, WholeFile):
+        return "write"
+    return "add a marked block to" if isinstance(change, Block) else "put codetrial before the servers' commands in"
 
 
 def apply(plan: Plan) -> list[Path]:
@@ -109,53 +154,126 @@ def apply(plan: Plan) -> list[Path]:
         ProxyError: a file cannot be written; those before it are, and `undo` takes them back.
     """
     copies = []
+    record = _Record(plan.editor)
     for change in plan.changes:
-        content = change.result()
-        if change.path.exists() and _read(change.path) != content:
+        content, before = change.result(), _bytes(change.path)
+        if content is None or before == content.encode():
+            continue
+        if before is not None:
             copies.append(_back_up(change.path, plan.editor))
-        _write(change.path, content)
+        if not record.is_as_left(change.path, before):  # Otherwise what was there before the first time still counts.
+            original = change.undone()
+            record.keep(change.path, None if before is None or original is None else original.encode())
+        _write(change.path, content, is_program=isinstance(change, WholeFile) and change.is_program)
+        record.left(change.path, content.encode())
     return copies
 
 
 def undo(plan: Plan) -> list[Path]:
     """Take back what `apply` of this plan wrote, and nothing that the person has written since."""
     changed = []
+    record = _Record(plan.editor)
     for change in plan.changes:
-        if not change.path.exists():
-            continue
-        left = change.undone()
-        if left == _read(change.path):
-            continue
-        if left is None:
-            change.path.unlink()
-        else:
-            _write(change.path, left)
-        changed.append(change.path)
+        before = _bytes(change.path)
+        if before is not None:
+            left = change.undone()
+            after = None if left is None else left.encode()
+            if record.is_as_left(change.path, before):
+                after = record.original(change.path)
+            if after is None:
+                change.path.unlink()
+            elif after != before:
+                _write_bytes(change.path, after)
+            if after != before:
+                changed.append(change.path)
+        record.forget(change.path)
     return changed
 
 
 def applied(plan: Plan) -> bool:
     """Whether the files are as the plan would make them."""
-    return all(change.path.exists() and _read(change.path) == change.result() for change in plan.changes)
+    results = [(change.path, change.result()) for change in plan.changes]
+    written = [(path, content) for path, content in results if content is not None]
+    return bool(written) and all(path.exists() and read(path) == content for path, content in written)
 
 
-def _read(path: Path) -> str:
+class _Record:
+    """What each file was before we touched it, and what we left: in our own data folder, beside the copies."""
+
+    def __init__(self, editor: str) -> None:
+        self._folder = data_dir() / "backups" / editor
+        try:
+            self._files: dict[str, dict[str, str | None]] = json.loads((self._folder / RECORD).read_text("utf-8"))
+        except (OSError, ValueError):
+            self._files = {}  # Lost or never there: then what is ours is taken out of the files as they are.
+
+    def is_as_left(self, path: Path, content: bytes | None) -> bool:
+        entry = self._files.get(str(path))
+        if entry is None or content is None or entry.get("left") != _digest(content):
+            return False
+        return entry["original"] is None or (self._folder / entry["original"]).exists()
+
+    def original(self, path: Path) -> bytes | None:
+        name = self._files[str(path)]["original"]
+        return None if name is None else (self._folder / name).read_bytes()
+
+    def keep(self, path: Path, content: bytes | None) -> None:
+        name = None if content is None else f"original-{_digest(content)[:16]}-{path.name}"
+        if content is not None and name is not None:
+            _write_bytes(self._folder / name, content)
+        self._files[str(path)] = {"original": name, "left": None}
+
+    def left(self, path: Path, content: bytes) -> None:
+        self._files[str(path)]["left"] = _digest(content)
+        self._save()
+
+    def forget(self, path: Path) -> None:
+        if self._files.pop(str(path), None) is not None:
+            self._save()
+
+    def _save(self) -> None:
+        _write(self._folder / RECORD, json.dumps(self._files, indent=1))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def read(path: Path) -> str:
+    """The file's text, with its line ends as they are; empty if there is none.
+
+    Raises:
+        ProxyError: it cannot be read, or is not UTF-8.
+    """
     try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as fault:
+        return (_bytes(path) or b"").decode("utf-8")
+    except UnicodeDecodeError as fault:
         raise ProxyError(f"Cannot read {path}: {fault}. Nothing was changed there.") from fault
 
 
-def _write(path: Path, content: str) -> None:
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as fault:
+        raise ProxyError(f"Cannot read {path}: {fault.strerror}. Nothing was changed there.") from fault
+
+
+def _write(path: Path, content: str, *, is_program: bool = False) -> None:
+    _write_bytes(path, content.encode("utf-8"), is_program=is_program)
+
+
+def _write_bytes(path: Path, content: bytes, *, is_program: bool = False) -> None:
     target = path.resolve()  # Dotfiles are often links into a repository: keep the link.
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f"{target.name}.codetrial-new")
-        draft.write_bytes(content.encode("utf-8"))
+        draft.write_bytes(content)
         if target.exists():
             shutil.copymode(target, draft)
+        if is_program:
+            draft.chmod(0o755)
         draft.replace(target)
     except OSError as fault:
         raise ProxyError(f"Cannot write {path}: {fault.strerror}. Check its permissions.") from fault

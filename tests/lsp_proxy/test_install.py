@@ -13,7 +13,7 @@ from lsp_proxy.commands import commands
 from lsp_proxy.control import read_duration
 from lsp_proxy.editors import EDITORS, plan_for
 from lsp_proxy.editors.helix import Languages
-from lsp_proxy.editors.plan import Block, Plan, apply, codetrial_command, undo
+from lsp_proxy.editors.plan import Block, Plan, apply, codetrial_command, undo, unwrapped, wrapped
 
 
 @pytest.fixture(autouse=True)
@@ -32,28 +32,65 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("editor", EDITORS)
-def test_installing_and_uninstalling_leaves_no_trace_in_an_empty_home(editor: str) -> None:
-    plan = plan_for(editor)
-    assert "write" in run("install", editor) or "add" in run("install", editor)
-    assert all(change.path.exists() for change in plan.changes)
+OWN_FILES = ("neovim", "emacs", "helix", "zed", "kate")
+"""Editors in which something is written even where nothing is set up yet: a file of ours, or servers found on PATH."""
+
+
+@pytest.fixture
+def servers(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two language servers on PATH, and nothing else."""
+    folder = home / "bin"
+    folder.mkdir()
+    for name in ("clangd", "pylsp"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def paths(editor: str) -> list[Path]:
+    return [change.path for change in plan_for(editor).changes if change.result() is not None]
+
+
+@pytest.mark.parametrize("editor", OWN_FILES)
+def test_installing_and_uninstalling_leaves_no_trace_in_an_empty_home(editor: str, servers: Path) -> None:
+    written = paths(editor)
+    said = run("install", editor)
+    assert all(str(path) in said for path in written)
+    assert written
+    assert all(path.exists() for path in written)
     run("uninstall", editor)
-    assert not any(change.path.exists() for change in plan.changes)
+    assert not any(path.exists() for path in written)
 
 
-@pytest.mark.parametrize("editor", EDITORS)
-def test_installing_twice_is_installing_once(editor: str) -> None:
+@pytest.mark.parametrize("editor", OWN_FILES)
+def test_installing_twice_is_installing_once(editor: str, servers: Path) -> None:
     run("install", editor)
-    once = [change.path.read_text() for change in plan_for(editor).changes]
-    run("install", editor)
-    assert [change.path.read_text() for change in plan_for(editor).changes] == once
+    once = [path.read_text() for path in paths(editor)]
+    assert "The file as it was" not in run("install", editor)
+    assert [path.read_text() for path in paths(editor)] == once
 
 
-@pytest.mark.parametrize("editor", EDITORS)
+@pytest.mark.parametrize("editor", OWN_FILES)
 @pytest.mark.parametrize("option", ["--dry-run", "--print"])
-def test_looking_writes_nothing(editor: str, option: str) -> None:
-    assert str(plan_for(editor).changes[0].path) in run("install", editor, option)
+def test_looking_writes_nothing(editor: str, option: str, servers: Path) -> None:
+    assert str(paths(editor)[0]) in run("install", editor, option)
     assert not any(change.path.exists() for change in plan_for(editor).changes)
+
+
+@pytest.mark.parametrize("editor", ["vim", "sublime", "jetbrains"])
+def test_an_editor_without_servers_is_left_alone_with_a_sentence(
+    editor: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "no language server is set up there" in run("install", editor)
+    assert not any(change.path.exists() for change in plan_for(editor).changes)
+    assert "was not installed" in run("uninstall", editor)
+
+
+def test_every_editor_can_be_chosen() -> None:
+    for editor in EDITORS:
+        assert editor in run("install", "--help")
 
 
 def test_what_the_person_wrote_around_our_block_stays_byte_for_byte(home: Path) -> None:
@@ -65,6 +102,39 @@ def test_what_the_person_wrote_around_our_block_stays_byte_for_byte(home: Path) 
     path.write_text(path.read_text() + "(setq b 2)\n")
     undo(plan)
     assert path.read_text() == ";; mine\n(setq a 1)\n(setq b 2)\n"
+
+
+def test_what_was_there_comes_back_byte_for_byte(home: Path) -> None:
+    path = home / "languages.toml"
+    before = b"\r\n\n[language-server.mine]\r\ncommand='x'   # odd  \n\n\n"
+    path.write_bytes(before)
+    plan = Plan(editor="helix", changes=(Languages(path=path),))
+    apply(plan)
+    assert path.read_bytes() != before
+    apply(plan)
+    assert undo(plan) == [path]
+    assert path.read_bytes() == before
+    assert undo(plan) == []
+
+
+def test_a_lost_record_is_no_obstacle_to_undoing(home: Path) -> None:
+    path = home / "languages.toml"
+    path.write_text(HELIX)
+    plan = Plan(editor="helix", changes=(Languages(path=path),))
+    apply(plan)
+    (home / "codetrial_data_dir" / "backups" / "helix" / "installed.json").write_text("[broken")
+    undo(plan)
+    assert tomllib.loads(path.read_text()) == tomllib.loads(HELIX)
+
+
+def test_a_moved_installation_is_wrapped_anew_and_not_twice() -> None:
+    old = ["/gone/bin/codetrial", "lsp", "--surface", "menu", "--", "pylsp", "-v"]
+    assert unwrapped(old) == ["pylsp", "-v"]
+    assert wrapped(old) == [*codetrial_command(), "lsp", "--surface", "menu", "--", "pylsp", "-v"]
+    assert wrapped(wrapped(["pylsp"])) == wrapped(["pylsp"])
+    assert unwrapped(["python3", "-P", "-m", "codetrial.cli", "lsp", "--", "a"]) == ["a"]
+    for foreign in (["luau", "lsp", "--", "x"], ["lsp", "--"], [], ["codetrial", "status"]):
+        assert unwrapped(foreign) is None
 
 
 def test_a_link_to_a_dotfile_stays_a_link(home: Path) -> None:

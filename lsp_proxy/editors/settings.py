@@ -1,0 +1,59 @@
+"""Settings files in JSON with comments, as several editors have them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lsp_proxy.editors.jsonc import edited, loads
+from lsp_proxy.editors.plan import read
+
+__all__ = ["Edit", "Settings", "section", "words"]
+
+Edit = tuple[tuple[str, ...], object]
+"""Where, and the new value (or `jsonc.REMOVE`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Some values in a person's settings file; everything else in it stays byte for byte."""
+
+    path: Path
+    wrap: Callable[[Mapping[str, Any]], Iterable[Edit]]
+    """What makes its servers start behind us; wrapped ones are named again, with the same or a newer command."""
+    unwrap: Callable[[Mapping[str, Any]], Iterable[Edit]]
+    """What takes that back; nothing if nothing is ours."""
+
+    def result(self) -> str | None:
+        text = read(self.path)
+        edits = list(self.wrap(loads(text, self.path)))
+        return self._changed(text, edits) if edits else None
+
+    def undone(self) -> str | None:
+        text = read(self.path)
+        return self._changed(text, list(self.unwrap(loads(text, self.path))))
+
+    def _changed(self, text: str, edits: Sequence[Edit]) -> str:
+        config = loads(text, self.path)
+        return edited(text, [(key, value) for key, value in edits if _at(config, key) != value], self.path)
+
+
+def _at(config: object, key: Sequence[str]) -> object:
+    for name in key:
+        if not isinstance(config, Mapping) or name not in config:
+            return None
+        config = config[name]
+    return config
+
+
+def section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object within the settings; an empty one where there is none, or something else."""
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def words(value: object) -> list[str] | None:
+    """A command as a list of strings; None if it is none."""
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return list(value)
+    return None
