@@ -24,7 +24,9 @@ __all__ = ["Offer", "Readable", "Rhythm", "Verdict"]
 _AUTO_PAIRS = frozenset({"()", "[]", "{}", "<>", '""', "''", "``", "''''''", '""""""'})
 _CLOSERS = frozenset(")]}>\"'`")
 _BATCH_CHARS = 3
-"""What fast fingers type within the 150 ms that Neovim gathers into one change."""
+"""What fast fingers type within the 150 ms that Neovim gathers into one notification."""
+_GATHERED_NS = 150_000_000
+"""How long Neovim at most waits for more before it tells of a change; in a replay too, so it is not scaled."""
 
 
 class Readable(Protocol):
@@ -45,6 +47,8 @@ class Rhythm:
     """People mistype: until then they may come back to the suggestion."""
     expire_ns: int = 300_000_000_000
     """A suggestion that nothing happens to for so long is no longer looked at."""
+    key_ns: int = 40_000_000
+    """Nobody types faster than this for more than a few keys: what one notification brings faster was inserted."""
 
     def scaled(self, factor: float) -> "Rhythm":
         return Rhythm(
@@ -52,6 +56,7 @@ class Rhythm:
             confirm_ns=int(self.confirm_ns / factor),
             diverged_ns=int(self.diverged_ns / factor),
             expire_ns=int(self.expire_ns / factor),
+            key_ns=int(self.key_ns / factor),
         )
 
 
@@ -107,8 +112,14 @@ class Offer:
     _completed_ns: int | None = None
     """Typed to its end; waits for a confirming command."""
     _diverged_ns: int | None = None
+    _settled_matched: int = 0
+    """How much stood there after the last notification."""
+    _settled_ns: int = field(init=False)
+    _standing: str | None = None
+    """What stood in the span when it was last looked at, within `deleted_ns` of a take; None before any."""
 
     def __post_init__(self) -> None:
+        self._settled_ns = self.opened_ns
         self._want = squeeze(self.text)
         self._ends = [0] + [at + 1 for at, character in enumerate(self.text) if not character.isspace()]
 
@@ -154,7 +165,7 @@ class Offer:
         matched = self._match(document) if rest else None
         if matched is None:
             return None
-        self._matched = self._typed = matched
+        self._matched = self._typed = self._settled_matched = matched
         return rest
 
     def stands(self, document: Readable) -> bool:
@@ -179,7 +190,8 @@ class Offer:
             # Taken back: what was typed or taken of it no longer counts.
             self._completed_ns = None
             if matched == 0:
-                self._typed, self._taken_chars, self._parts = 0, 0, []
+                self._typed = 0
+                self._forget_parts()
             return False
         by_hand = self._is_keystroke(edits, before)
         if matched == len(self._want):
@@ -193,14 +205,38 @@ class Offer:
             self._taken_chars += self._ends[matched] - self._ends[before]
         return not by_hand
 
-    def settle(self, now_ns: int) -> None:
-        """After all changes of one notification: between them a text may disagree for a moment."""
-        if not self.is_open:
-            return
-        if self._agrees:
+    def settle(self, document: Readable, now_ns: int) -> bool:
+        """After all changes of one notification: between them a text may disagree for a moment.
+
+        Returns:
+            True if only all of it together shows that the suggestion was taken.
+        """
+        if self.verdict is not None:
+            return False
+        is_taken = self._was_too_fast(now_ns)
+        if is_taken:
+            self._typed -= len(self._want) - self._settled_matched
+            self._take("whole_insertion" if not self._parts else "parts", self._settled_matched, now_ns)
+        self._settled_matched, self._settled_ns = self._matched, now_ns
+        if (self._rule is not None or self._parts) and now_ns < self._taken_ns + self.rhythm.deleted_ns:
+            self._standing = self._stands_there(document)
+        if not self.is_open or self._agrees:
             self._diverged_ns = None
         elif self._diverged_ns is None:
             self._diverged_ns = now_ns
+        return is_taken
+
+    def _was_too_fast(self, now_ns: int) -> bool:
+        """Whether this notification's keystrokes, one by one, completed it faster than anybody types.
+
+        Neovim 0.11 tells of an accepted menu item as of one change for each of its characters.
+        """
+        if self._completed_ns is None or self._rule is not None:
+            return False
+        passed_ns = now_ns - self._settled_ns
+        if self.gathers_keystrokes:
+            passed_ns = min(passed_ns, _GATHERED_NS)
+        return self._matched - self._settled_matched > max(_BATCH_CHARS, passed_ns // self.rhythm.key_ns)
 
     def confirm(self, now_ns: int) -> bool:
         """The editor ran the item's command; False if an outcome was already final."""
@@ -217,7 +253,10 @@ class Offer:
         if self.verdict is not None:
             return None
         if self._rule is not None:
-            return self._judge_taken(document, now_ns) if now_ns >= self._taken_ns + self.rhythm.deleted_ns else None
+            if now_ns < self._taken_ns + self.rhythm.deleted_ns:
+                return None
+            self._standing = self._stands_there(document)
+            return self.finish("kept", now_ns)
         if self._completed_ns is not None:
             return self.finish("completed", now_ns) if now_ns >= self._completed_ns + self.rhythm.confirm_ns else None
         if self._diverged_ns is not None and now_ns >= self._diverged_ns + self.rhythm.diverged_ns:
@@ -245,11 +284,11 @@ class Offer:
         if self.verdict is not None:
             return None
         if self._rule is not None:
-            return self._decide(OutcomeClass.ACCEPTED, self._rule, self._taken_chars, now_ns)
+            return self._decide_taken(OutcomeClass.ACCEPTED, self._rule, self.text, now_ns)
         if self._completed_ns is not None and not self._parts:
             return self._decide(OutcomeClass.TYPED_THROUGH, "typed_through", 0, now_ns)
         if self._parts:
-            return self._decide(OutcomeClass.PARTLY_ACCEPTED, self._parts[-1], self._taken_chars, now_ns)
+            return self._decide_taken(OutcomeClass.PARTLY_ACCEPTED, self._parts[-1], self.part(), now_ns)
         if not is_known:
             return self._decide(OutcomeClass.UNKNOWN, rule, None, now_ns)
         return self._decide(OutcomeClass.NOT_TAKEN, "diverged" if self._diverged_ns is not None else rule, 0, now_ns)
@@ -306,14 +345,25 @@ class Offer:
         is_inside = self.text[end - 1].isalnum() or self.text[end - 1] == "_"
         return None if is_inside and (rest[:1].isalnum() or rest[:1] == "_") else "word"
 
-    def _judge_taken(self, document: Readable, now_ns: int) -> Verdict | None:
-        standing = "" if self.span.is_swallowed else document.between(self.span.start, self.span.end)
-        share = kept_share(self.text, standing, self.language) or 0.0
+    def _stands_there(self, document: Readable) -> str:
+        return "" if self.span.is_swallowed else document.between(self.span.start, self.span.end)
+
+    def _was_kept(self, taken: str) -> bool:
+        """Whether at least half of what was taken stood there when last looked; not having looked speaks for it."""
+        if self._standing is None:
+            return True
+        share = kept_share(taken, self._standing, self.language) or 0.0
         # A renamed word is a lost token, but not a deleted text: either measure saves it.
-        likeness = Levenshtein.normalized_similarity(self._want, squeeze(standing))
-        if max(share, likeness) < MOSTLY_KEPT:
-            return self._decide(OutcomeClass.NOT_TAKEN, "deleted_within_10s", 0, now_ns, accepted_by=self._rule)
-        return self.finish("kept", now_ns)
+        likeness = Levenshtein.normalized_similarity(squeeze(taken), squeeze(self._standing))
+        return max(share, likeness) >= MOSTLY_KEPT
+
+    def _forget_parts(self) -> None:
+        self._taken_chars, self._parts, self._part_end, self._standing = 0, [], 0, None
+
+    def _decide_taken(self, outcome: OutcomeClass, rule: str, taken: str, now_ns: int) -> Verdict:
+        if self._was_kept(taken):
+            return self._decide(outcome, rule, self._taken_chars, now_ns)
+        return self._decide(OutcomeClass.NOT_TAKEN, "deleted_within_10s", 0, now_ns, accepted_by=rule)
 
     def _decide(self, outcome: OutcomeClass, rule: str, chars: int | None, now_ns: int, **detail: object) -> Verdict:
         if self._typed:

@@ -82,9 +82,11 @@ class Observer:
 
     def settled(self, uri: str) -> None:
         view = self.documents.view(uri)
+        if view is None:
+            return
         for offer in self._offers.get(uri, ()):
-            offer.settle(self._now())
-            if offer.is_taken and view is not None:
+            offer.settle(view, self._now())
+            if offer.is_taken:
                 self._keep(uri, offer, view)
 
     def lost(self, uri: str, reason: str) -> None:

@@ -57,11 +57,16 @@ MAX_DECODED_BYTES = 1 << 18
 """An answer of an unusual shape is decoded to find its items up to this size, in 3 ms; a larger one passes unmerged."""
 
 
+RUNS_COMMANDS_SILENTLY = frozenset({"Neovim"})
+"""Clients that run items' commands without announcing `workspace/executeCommand`: Neovim 0.10 to 0.12 do."""
+
+
 class ClientAbilities(NamedTuple):
     """What the editor said about itself that matters here."""
 
     has_inline: bool
     has_commands: bool
+    """It runs the command of an item that is taken, if the server says that it knows the command."""
     name: str | None
 
 
@@ -85,10 +90,12 @@ def abilities(initialize: bytes) -> ClientAbilities:
     params = json.loads(initialize)["params"]
     capabilities = params.get("capabilities") or {}
     info = params.get("clientInfo") or {}
+    name = info.get("name")
+    announces_commands = (capabilities.get("workspace") or {}).get("executeCommand") is not None
     return ClientAbilities(
         has_inline=(capabilities.get("textDocument") or {}).get("inlineCompletion") is not None,
-        has_commands=(capabilities.get("workspace") or {}).get("executeCommand") is not None,
-        name=info.get("name"),
+        has_commands=announces_commands or name in RUNS_COMMANDS_SILENTLY,
+        name=name,
     )
 
 

@@ -14,10 +14,13 @@ from lsp_proxy.evaluator.recorder import Recorder
 SECOND = 1_000_000_000
 URI = "file:///w/a.py"
 
-DIALECTS = ("plain", "gathering", "batched", "lines", "whole")
-"""plain: one change a notification (VS Code, Helix). gathering: what was typed within 150 ms is one change (Neovim).
+DIALECTS = ("plain", "gathering", "strokes", "batched", "lines", "whole")
+"""plain: one change a notification (VS Code, Helix). gathering: what was typed within 150 ms is one change.
+strokes: the same, but each character that came is a change of its own, a taken menu item's too (Neovim).
 batched: several changes in one notification (eglot). lines: whole lines are replaced. whole: the whole text each time.
 """
+
+GATHERING = frozenset({"gathering", "strokes"})
 
 GATHERING_NS = 150_000_000
 """How long Neovim waits for more before it tells of a change."""
@@ -64,6 +67,8 @@ class _Change:
     text: str
     before: str
     at_ns: int
+    is_whole: bool = False
+    """An undo or a formatter: no dialect takes it apart."""
 
 
 @dataclass
@@ -85,7 +90,7 @@ class ScriptedEditor:
             horizons=[Horizon(f"{s}s", s * SECOND) for s in (30, 120, 300, 600)],
             rhythm=Rhythm(),
             now=self.clock,
-            gathers_keystrokes=self.dialect == "gathering",
+            gathers_keystrokes=self.dialect in GATHERING,
         )
         self._notify("textDocument/didOpen", languageId="python", text=self.text)
 
@@ -154,20 +159,20 @@ class ScriptedEditor:
             self.replace(self.cursor - 1, self.cursor, "")
         self.flush()
 
-    def replace(self, start: int, end: int, text: str) -> None:
+    def replace(self, start: int, end: int, text: str, *, is_whole: bool = False) -> None:
         """Change the text; the cursor goes behind a change at it, and stays with its text otherwise."""
-        self._pending.append(_Change(start, end, text, self.text, self.clock.now_ns))
+        self._pending.append(_Change(start, end, text, self.text, self.clock.now_ns, is_whole))
         self.text = self.text[:start] + text + self.text[end:]
         if self.cursor >= end:
             self.cursor += len(text) - (end - start)
         elif self.cursor > start:
             self.cursor = start + len(text)
-        if self.dialect not in ("gathering", "batched"):
+        if self.dialect not in ("gathering", "strokes", "batched"):
             self.flush()
 
     def become(self, text: str) -> None:
         """Something else rewrote the document: a formatter, an undo, a checkout."""
-        self.replace(0, len(self.text), text)
+        self.replace(0, len(self.text), text, is_whole=True)
         self.flush()
 
     def undo_to(self, text: str) -> None:
@@ -178,7 +183,7 @@ class ScriptedEditor:
         tail = 0
         while tail < min(len(text), len(self.text)) - head and text[-1 - tail] == self.text[-1 - tail]:
             tail += 1
-        self.replace(head, len(self.text) - tail, text[head : len(text) - tail])
+        self.replace(head, len(self.text) - tail, text[head : len(text) - tail], is_whole=True)
         self.flush()
 
     def flush(self) -> None:
@@ -190,6 +195,8 @@ class ScriptedEditor:
             content: list[dict[str, Any]] = [{"text": self.text}]
         elif self.dialect == "gathering":
             content = [smallest(changes[0].before, self.text)]
+        elif self.dialect == "strokes":
+            content = [stroke for change in changes for stroke in strokes_of(change)]
         elif self.dialect == "lines":
             content = [lines_of(change) for change in changes]
         else:
@@ -201,6 +208,10 @@ class ScriptedEditor:
     def save(self) -> None:
         self.flush()
         self.observer.notification("textDocument/didSave", {"textDocument": {"uri": URI}})
+
+    def close(self) -> None:
+        self.flush()
+        self.observer.notification("textDocument/didClose", {"textDocument": {"uri": URI}})
 
     def _notify(self, method: str, **item: Any) -> None:
         self.observer.notification(method, {"textDocument": {"uri": URI, "version": self._version, **item}})
@@ -220,6 +231,21 @@ def _range(text: str, start: int, end: int) -> dict[str, Any]:
 
 def exact(change: _Change) -> dict[str, Any]:
     return {"range": _range(change.before, change.start, change.end), "text": change.text}
+
+
+def strokes_of(change: _Change) -> list[dict[str, Any]]:
+    """The same change told character by character: first what goes, then what comes."""
+    if change.is_whole:
+        return [exact(change)]
+    strokes, text, at = [], change.before, change.start
+    if change.end > change.start:
+        strokes.append(exact(_Change(change.start, change.end, "", text, change.at_ns)))
+        text = text[: change.start] + text[change.end :]
+    for character in change.text:
+        strokes.append(exact(_Change(at, at, character, text, change.at_ns)))
+        text = text[:at] + character + text[at:]
+        at += 1
+    return strokes
 
 
 def lines_of(change: _Change) -> dict[str, Any]:
@@ -242,4 +268,4 @@ def smallest(before: str, after: str) -> dict[str, Any]:
     return {"range": _range(before, head, len(before) - tail), "text": after[head : len(after) - tail]}
 
 
-__all__: Sequence[str] = ("DIALECTS", "SECOND", "URI", "Clock", "Notebook", "ScriptedEditor", "position")
+__all__: Sequence[str] = ("DIALECTS", "GATHERING", "SECOND", "URI", "Clock", "Notebook", "ScriptedEditor", "position")

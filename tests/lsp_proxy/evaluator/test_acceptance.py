@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from codetrial.records import Exposure, Outcome, Score, Surface
-from tests.lsp_proxy.evaluator.scripted_editor import DIALECTS, URI, ScriptedEditor
+from tests.lsp_proxy.evaluator.scripted_editor import DIALECTS, GATHERING, SECOND, URI, ScriptedEditor
 
 BEFORE = "import os\n\n\ndef total(prices):\n    result = "
 AFTER = "\n    return result\n"
@@ -289,6 +289,76 @@ def test_a_closed_document_leaves_an_open_offer_not_taken_and_a_taken_one_accept
         assert outcome(it) == expected
 
 
+@every_dialect
+@pytest.mark.parametrize("ends", ["closes", "leaves"])
+def test_taken_undone_and_closed_at_once_is_not_taken(dialect: str, ends: str) -> None:
+    it = editor(dialect)
+    it.offer(SUGGESTION)
+    before = it.text
+    it.insert(SUGGESTION)
+    it.wait(1)
+    it.undo_to(before)
+    if ends == "closes":
+        it.close()
+    else:
+        it.observer.end("exit")
+    assert outcome(it) == ("not_taken", "deleted_within_10s")
+
+
+def test_a_part_that_is_deleted_at_once_is_not_taken() -> None:
+    for keeps, expected in ((0, ("not_taken", "diverged")), (2, ("not_taken", "deleted_within_10s"))):
+        it = editor()
+        it.offer(SUGGESTION)
+        it.insert("sum(price")
+        it.wait(2)
+        it.backspace(len("sum(price") - keeps)
+        it.type("§")
+        it.wait(11)
+        assert outcome(it) == expected
+
+
+def test_a_part_that_is_deleted_much_later_was_taken() -> None:
+    it = editor()
+    it.offer(SUGGESTION)
+    it.insert("sum(price")
+    it.wait(12)
+    it.backspace(len("sum(price") - 2)
+    it.type("§")
+    it.wait(11)
+    assert outcome(it) == ("partly_accepted", "word")
+
+
+# What Neovim 0.11 sent when `loads(text_from_the_model)` was taken from its menu: two notifications, the second 40 ms
+# after the first, one change for each character.
+NEOVIM_MENU = ("l", "oads(text_from_the_model)")
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+def test_a_menu_item_told_character_by_character_is_accepted(*, gathers: bool) -> None:
+    it = ScriptedEditor("value = json.\n", 13, "strokes" if gathers else "batched")
+    it.offer("".join(NEOVIM_MENU), surface=Surface.MENU)
+    it.wait(1)
+    for piece in NEOVIM_MENU:
+        it.clock.now_ns += 40_000_000
+        for character in piece:
+            it.insert(character, flush=False)
+        it.flush()
+    it.wait(11)
+    assert outcome(it) == ("accepted", "whole_insertion")
+    assert it.notebook.of(Outcome)[0].accepted_chars == len(NEOVIM_MENU[1])
+
+
+def test_what_was_typed_while_the_editor_kept_silent_is_typed_through() -> None:
+    it = editor("batched")
+    it.offer(SUGGESTION)
+    for character in SUGGESTION:
+        it.clock.now_ns += SECOND // 20
+        it.insert(character, flush=False)
+    it.flush()
+    it.wait(11)
+    assert outcome(it) == ("typed_through", "typed_through")
+
+
 def test_what_was_not_seen_is_unknown() -> None:
     it = editor()
     it.offer(SUGGESTION)
@@ -420,7 +490,7 @@ def test_precision_and_recall_over_real_code(
         for number in range(cases):
             before, text, after = chance.choice(places)
             dialect = DIALECTS[number % len(DIALECTS)]
-            if truth == "partly_accepted" and dialect == "gathering":
+            if truth == "partly_accepted" and dialect in GATHERING:
                 dialect = "plain"  # The one editor that gathers keystrokes cannot take a part.
             it = ScriptedEditor(before + after, len(before), dialect, closes_brackets=number % 3 == 0)
             it.offer(text)
