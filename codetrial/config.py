@@ -27,6 +27,7 @@ from codetrial.paths import data_dir
 from codetrial.records import Api, ArmLabel, ArmRow, Trial, Unit
 
 __all__ = [
+    "PRIMARY_METRICS",
     "ArmConfig",
     "ArmRules",
     "ArmsConfig",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 FILE_NAME = "codetrial.toml"
+PRIMARY_METRICS = ("acceptance", "agreement", "kept_chars", "acted_on")
+"""What a verdict can be about; a test holds this list and the verdict's together."""
 ENVIRONMENT_PREFIX = "CODETRIAL_"
 SALT_BYTES = 32
 
@@ -78,6 +81,7 @@ class TrialConfig:
     sample: Share = 1.0
     """Share of the episodes that are evaluated at all; bounds the cost."""
     primary_metric: str = "acceptance"
+    """What decides: `acceptance`, `agreement`, `kept_chars`, or `acted_on`, by which reviews are decided in any case."""
     force: bool = False
     """Start even on an arm whose last `codetrial arms check` found garbage; the manifest records it."""
     margins: Mapping[str, float] = field(default_factory=dict)
@@ -440,6 +444,11 @@ def _check(config: Config, origin: str) -> None:
     total = shares.a + shares.b + shares.none
     if abs(total - 1) > 1e-9:
         raise ConfigError(f"{origin}: trial.shares must sum to 1, not {total:g}.")
+    metric = config.trial.primary_metric
+    if metric not in PRIMARY_METRICS:
+        raise ConfigError(
+            f"{origin}: trial.primary_metric: there is no metric {metric!r}.{nearest(metric, PRIMARY_METRICS)}"
+        )
     seed = config.trial.seed
     if seed is not None and (not seed or any(c not in "0123456789abcdefABCDEF" for c in seed)):
         raise ConfigError(f"{origin}: trial.seed must be hexadecimal, for example {secrets.token_hex(8)!r}.")

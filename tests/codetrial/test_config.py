@@ -193,3 +193,12 @@ def test_mistake_in_the_price_list_is_named(project: Path, tmp_path: Path) -> No
 def test_shadow_mode_shows_nothing(project: Path) -> None:
     shares = load(project, overrides={"trial": {"mode": "shadow"}}).trial.effective_shares
     assert (shares.a, shares.b, shares.none) == (0.0, 0.0, 1.0)
+
+
+def test_a_primary_metric_that_no_verdict_knows_is_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "codetrial.toml").write_text('[trial]\nprimary_metric = "acceptence"\n')
+    with pytest.raises(ConfigError, match="there is no metric 'acceptence'. Did you mean 'acceptance'?"):
+        load(tmp_path)
+    (tmp_path / "codetrial.toml").write_text('[trial]\nprimary_metric = "x"\n')
+    with pytest.raises(ConfigError, match="Known: acceptance, agreement, kept_chars, acted_on."):
+        load(tmp_path)
