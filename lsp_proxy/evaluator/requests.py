@@ -187,8 +187,9 @@ def completion_list(request: Request, text: str, *, token: str, command: str | N
         "label": label if len(label) <= LABEL_CHARS else label[: LABEL_CHARS - 1] + "…",
         "kind": 1,
         "filterText": first_line,
-        # Before the language server's own, which keeps its order: the same rank for both arms.
-        "sortText": "\u0000",
+        # Before the language server's own, which keeps its order: the same rank for both arms. Emacs's reader refuses a
+        # whole answer that has a NUL in it.
+        "sortText": "\u0001",
         "insertTextFormat": 1,
         "insertTextMode": 1,
         "commitCharacters": [],
