@@ -40,7 +40,7 @@ def written(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
     """Settings, as somebody might have written them."""
     value = draw(SETTINGS)
     text = json.dumps(value, indent=draw(st.sampled_from([None, 2, "\t"])), ensure_ascii=draw(st.booleans()))
-    if value and draw(st.booleans()):
+    if draw(st.booleans()) and value:
         text = text[:-1].rstrip() + ",\n}"
     text = draw(st.sampled_from(["", "// x\n", "/* {} */ "])) + text + draw(st.sampled_from(["", "\n", " // y"]))
     return value, text.replace("\n", "\r\n") if draw(st.booleans()) else text
