@@ -1,5 +1,6 @@
 """The editor door's subcommands, by section of the command map."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +121,7 @@ def _editor_argument(function: Callable[..., None]) -> Callable[..., None]:
 def install(editor: str, dry_run: bool, show: bool) -> None:
     """Put codetrial in front of the language servers that an editor is set up to use."""
     from lsp_proxy.editors import plan_for
-    from lsp_proxy.editors.plan import apply
+    from lsp_proxy.editors.plan import apply, require, run
 
     plan = plan_for(editor)
     if show:
@@ -135,8 +136,11 @@ def install(editor: str, dry_run: bool, show: bool) -> None:
         click.echo(f"{'Would ' if dry_run else ''}{sentence}")
     if dry_run:
         return
+    require(plan)
     for copy in apply(plan):
         click.echo(f"The file as it was: {copy}")
+    for command in plan.commands:
+        run(command)
     for sentence in plan.advice:
         click.echo(sentence)
 
@@ -147,19 +151,25 @@ def install(editor: str, dry_run: bool, show: bool) -> None:
 def uninstall(editor: str, dry_run: bool) -> None:
     """Take back what `codetrial install` wrote for an editor; the rest of its files stays as it is."""
     from lsp_proxy.editors import plan_for
-    from lsp_proxy.editors.plan import undo
+    from lsp_proxy.editors.plan import run, undo
 
     plan = plan_for(editor)
     if dry_run:
         for change in plan.changes:
             if change.path.exists():
                 click.echo(f"Would {'remove' if change.undone() is None else 'restore'} {change.path}")
+        for command in plan.undo_commands:
+            click.echo(f"Would run {shlex.join(command)}")
         return
     changed = undo(plan)
     for path in changed:
         click.echo(f"{'Restored' if path.exists() else 'Removed'} {path}")
     if not changed:
         click.echo(f"codetrial was not installed in {editor}.")
+        return
+    for command in plan.undo_commands:
+        click.echo(f"Run {shlex.join(command)}")
+        run(command)
 
 
 @click.command(epilog="Example:  codetrial doctor")

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ __all__ = [
     "codetrial_command",
     "quoted",
     "read",
+    "require",
+    "run",
     "undo",
     "unwrapped",
     "wrapped",
@@ -37,6 +40,8 @@ OPENS = "codetrial: begin"
 CLOSES = "codetrial: end"
 OURS = frozenset({"codetrial", "codetrial.exe", "codetrial.cli"})
 RECORD = "installed.json"
+COMMAND_S = 180.0
+"""Installing an extension takes seconds; some editors start themselves for it."""
 
 
 def codetrial_command() -> list[str]:
@@ -188,6 +193,39 @@ def undo(plan: Plan) -> list[Path]:
                 changed.append(change.path)
         record.forget(change.path)
     return changed
+
+
+def require(plan: Plan) -> None:
+    """See that the editor's own programs are there, before anything is written.
+
+    Raises:
+        ProxyError: one is not.
+    """
+    for command in plan.commands:
+        if shutil.which(command[0]) is None:
+            raise ProxyError(
+                f"There is no `{command[0]}` on PATH, which is how {plan.editor} installs extensions. Put it there "
+                "(in VS Code: `Shell Command: Install 'code' command in PATH`), or install by hand: "
+                f"Extensions, Install from VSIX, {command[2]}."
+            )
+
+
+def run(command: Sequence[str]) -> str:
+    """Run a program of the editor's; what it said.
+
+    Raises:
+        ProxyError: it failed, or did not end.
+    """
+    try:
+        process = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as fault:
+        raise ProxyError(f"Cannot run `{shlex.join(command)}`: {fault}. Run it by hand to see why.") from fault
+    if process.returncode:
+        said = (process.stderr or process.stdout).strip()
+        raise ProxyError(f"`{shlex.join(command)}` failed with status {process.returncode}: {said}")
+    return process.stdout.strip()
 
 
 def applied(plan: Plan) -> bool:

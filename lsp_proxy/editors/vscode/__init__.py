@@ -1,0 +1,188 @@
+"""VS Code and what is made from it: an extension of ours, and the servers that other extensions start.
+
+The extension lies ready made in the package; the editor's own command installs it. An extension that starts a server of
+its own has, at best, a setting for the server's program: where the person uses that, a small script of ours takes its
+place. What starts inside an editor's process (Pylance, the TypeScript service) cannot be wrapped, and the extension
+suggests beside it.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from codetrial.errors import ProxyError
+from codetrial.paths import data_dir
+from lsp_proxy.editors.jsonc import loads
+from lsp_proxy.editors.plan import Change, Plan, WholeFile, codetrial_command, read
+from lsp_proxy.editors.servers import config_home
+from lsp_proxy.editors.settings import Edit, Settings
+
+__all__ = ["EXTENSION", "FORKS", "IDENTIFIER", "PACKAGE", "Fork", "plan"]
+
+EXTENSION = Path(__file__).with_name("extension")
+PACKAGE = Path(__file__).with_name("codetrial.vsix")
+IDENTIFIER = "codetrial.codetrial"
+
+WRAPPED = "codetrial-wrapped"
+"""The folder of our scripts; the extension knows them by it."""
+WRAPS = "# wraps: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """Where one of them keeps things."""
+
+    title: str
+    command: str
+    folder: str
+    """Of its settings, within the platform's folder for such."""
+    application: str | None = None
+    """On macOS."""
+    is_server: bool = False
+    """Runs on a machine without a screen; its settings are data there."""
+
+    def program(self) -> str:
+        """Its command by the full path if it can be found, or else as it is usually called."""
+        if found := shutil.which(self.command):
+            return found
+        inside = Path("/Applications", f"{self.application}.app", "Contents", "Resources", "app", "bin", self.command)
+        return str(inside) if self.application and inside.exists() else self.command
+
+    def settings(self) -> Path:
+        if self.is_server and (data := os.environ.get("XDG_DATA_HOME")):
+            base = Path(data)
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Application Support"
+        else:
+            base = Path.home() / ".local" / "share" if self.is_server else config_home()
+        return base / self.folder / "User" / "settings.json"
+
+
+FORKS: Mapping[str, Fork] = {
+    "vscode": Fork(title="VS Code", command="code", folder="Code", application="Visual Studio Code"),
+    "code-insiders": Fork(
+        title="VS Code Insiders",
+        command="code-insiders",
+        folder="Code - Insiders",
+        application="Visual Studio Code - Insiders",
+    ),
+    "code-server": Fork(title="code-server", command="code-server", folder="code-server", is_server=True),
+    "vscodium": Fork(title="VSCodium", command="codium", folder="VSCodium", application="VSCodium"),
+    "cursor": Fork(title="Cursor", command="cursor", folder="Cursor", application="Cursor"),
+}
+
+_WRAPPER = """\
+#!/bin/sh
+# Written by `codetrial install %(editor)s'; `codetrial uninstall %(editor)s' removes it.
+%(wraps)s%(value)s
+codetrial=%(codetrial)s
+server=%(server)s
+[ -x "$codetrial" ] || exec "$server" "$@" # codetrial has gone: the server works without it.
+for word in "$@"; do
+  case "$word" in
+  -h | --help | -V | --version | -version | --check=*) exec "$server" "$@" ;;
+  esac
+done
+case "${1-}" in
+'' | -* | serve | server | lsp | start) exec %(proxy)s "$server" "$@" ;;
+*) exec "$server" "$@" ;; # A question of the extension's, such as `gopls version`: no session.
+esac
+"""
+
+
+def plan(editor: str = "vscode") -> Plan:
+    fork = FORKS[editor]
+    program, settings = fork.program(), fork.settings()
+    servers = dict(_configured(editor, settings))
+    scripts = [_script(editor, path, value) for path, value in servers.values()]
+    changes: list[Change] = [
+        WholeFile(path=_folder() / f"{editor}.json", content=json.dumps({"command": codetrial_command()}) + "\n"),
+        # Before the scripts: taking it back reads from them what stood there.
+        Settings(path=settings, wrap=partial(_wrap, servers), unwrap=partial(_unwrap, servers)),
+        *scripts,
+    ]
+    return Plan(
+        editor=editor,
+        changes=tuple(changes),
+        commands=((program, "--install-extension", str(PACKAGE), "--force"),),
+        undo_commands=((program, "--uninstall-extension", IDENTIFIER),),
+        advice=(
+            "Suggestions appear as ghost text, Tab takes one. In open windows: `Developer: Reload Window`.",
+            "The status bar shows what codetrial does, and pauses it. Servers behind it: docs/editors/vscode.md.",
+        ),
+    )
+
+
+def _folder() -> Path:
+    return data_dir() / "editors"
+
+
+Key = tuple[str, ...]
+
+
+def _known() -> Iterator[Key]:
+    """Settings with which extensions let a person name a server's program."""
+    content = json.loads((EXTENSION / "servers.json").read_text(encoding="utf-8"))
+    for entry in content["settings"]:
+        yield (entry["setting"], entry["member"]) if "member" in entry else (entry["setting"],)
+
+
+def _configured(editor: str, settings: Path) -> Iterator[tuple[Key, tuple[Path, str]]]:
+    """For each such setting that is used: our script's place, and the program that the person named."""
+    config = loads(read(settings), settings)
+    for key in _known():
+        value = _at(config, key)
+        if not isinstance(value, str) or not value or "${" in value:
+            continue  # Unset, or with a variable that only the extension can resolve.
+        path = Path(value)
+        if WRAPPED in path.parts:
+            yield key, (path, _original(path))
+        else:
+            yield key, (_folder() / WRAPPED / editor / path.name, value)
+
+
+def _at(config: Mapping[str, Any], key: Key) -> object:
+    found: object = config
+    for name in key:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def _original(script: Path) -> str:
+    for line in read(script).splitlines():
+        if line.startswith(WRAPS):
+            return str(json.loads(line.removeprefix(WRAPS)))
+    raise ProxyError(
+        f"Cannot read {script}, which stands for a language server. Name the server itself in the settings."
+    )
+
+
+def _wrap(servers: Mapping[Key, tuple[Path, str]], _: Mapping[str, Any]) -> Iterator[Edit]:
+    for key, (script, _value) in servers.items():
+        yield key, str(script)
+
+
+def _unwrap(servers: Mapping[Key, tuple[Path, str]], config: Mapping[str, Any]) -> Iterator[Edit]:
+    for key, (script, value) in servers.items():
+        if _at(config, key) == str(script):
+            yield key, value
+
+
+def _script(editor: str, path: Path, value: str) -> WholeFile:
+    command = codetrial_command()
+    content = _WRAPPER % {
+        "editor": editor,
+        "wraps": WRAPS,
+        "value": json.dumps(value),
+        "codetrial": shlex.quote(command[0]),
+        "server": shlex.quote(str(Path(value).expanduser())),
+        "proxy": shlex.join([*command, "lsp", "--"]),
+    }
+    return WholeFile(path=path, content=content, is_program=True)
