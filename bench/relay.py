@@ -1,17 +1,21 @@
-"""What the relay adds to a message, beside `cat` both ways and nothing at all, visited in turn in one run.
+"""What the relay adds to a message, beside other proxies, `cat` both ways and nothing at all, in turn in one run.
 
-The server answers in a few microseconds, so that what stands between dominates; with a real one all of this drowns.
+The server answers in a few microseconds, so that what stands between dominates; with a real one all of this drowns, as
+the last table shows. The other proxies come with the dependency group `bench`.
 """
 
 import contextlib
 import json
 import os
+import re
+import select
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -25,16 +29,29 @@ BLOCK = 50
 BLOCKS = 20
 STARTS = 15
 COMMAND = "python -m bench relay"
+PATIENCE_S = 10.0
+"""What takes longer is not an answer."""
+ENDS_WITHIN_S = 3.0
+"""Not every proxy ends when its editor is gone."""
+OURS = ("direct", "cat", "codetrial")
+PEER_SHARE = 5
+"""The slow get a fifth of the messages; at 100 ms each they would make up the whole run otherwise."""
+LENGTH = re.compile(rb"Content-Length: ([0-9]+)")
 
 SERVER = textwrap.dedent("""
     import os, re, sys
-    HEAD = re.compile(rb'Content-Length: (\\d+)\\r\\n\\r\\n')
-    ASKED = re.compile(rb'"id":(\\d+),"method":"([a-zA-Z/]+)(?:/(\\d+))?"')
+    HEAD = re.compile(rb'Content-Length: (\\d+)\\r\\n(?:[^\\r\\n]+\\r\\n)*\\r\\n')
+    # Typed proxies write the keys in their own order, with spaces and with ids of their own.
+    ID, METHOD = re.compile(rb'"id": ?(\\d+|"[^"]*")'), re.compile(rb'"method": ?"([^"]*)"')
+    SIZE = re.compile(rb'"workDoneToken": ?"(\\d+)"')
     def frame(body): return b'Content-Length: %d\\r\\n\\r\\n%b' % (len(body), body)
     def write(data):
         data = memoryview(data)
         while data: data = data[os.write(1, data):]
     answers = {}
+    # An empty provider is none to rassumfrassum.
+    CAPABILITIES = b'{"capabilities":{"completionProvider":{"triggerCharacters":["."]},"hoverProvider":true}}'
+    HOVER = b'{"contents":{"kind":"markdown","value":"some words about it"}}'
     def sized(size):
         if size not in answers:
             item = b'{"label":"candidate","kind":3,"detail":"some module","sortText":"aa"}'
@@ -46,12 +63,13 @@ SERVER = textwrap.dedent("""
         while (match := HEAD.match(data)) and len(data) >= match.end() + int(match[1]):
             end = match.end() + int(match[1])
             body, data = data[match.end():end], data[end:]
-            if asked := ASKED.search(body, 0, 200):
-                result = sized(int(asked[3] or 60))
-                if asked[2] == b'initialize': result = b'{"capabilities":{"completionProvider":{}}}'
-                write(frame(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (asked[1], result)))
-            elif b'"method":"initialized"' not in body[:100]:
-                write(frame(b'{"jsonrpc":"2.0","method":"bench/heard"}'))
+            token, method, size = ID.search(body), METHOD.search(body)[1], SIZE.search(body)
+            if token:
+                result = sized(int(size[1])) if size else HOVER
+                if method == b'initialize': result = CAPABILITIES
+                write(frame(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (token[1], result)))
+            elif method != b'initialized':
+                write(frame(b'{"jsonrpc":"2.0","method":"window/logMessage","params":{"type":4,"message":"heard"}}'))
 """)
 
 EVALUATOR = textwrap.dedent("""
@@ -68,37 +86,77 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
+class PeerError(Exception):
+    """A contestant did not do its part; the message says what."""
+
+
 class Contestant:
     """A running chain of processes with a server at its end."""
 
     def __init__(self, name: str, command: Sequence[str], env: dict[str, str] | None = None) -> None:
         self.name = name
+        self.failure: str | None = None
+        """What it could not do; after that it is not asked again."""
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment() | (env or {})
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment() | (env or {}),
+            start_new_session=True,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
-        self.exchange(b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"capabilities":{}}}')
-        self.start_ms = (time.perf_counter() - began) * 1e3
-        self.send(b'{"jsonrpc":"2.0","method":"initialized","params":{}}')
+        os.set_blocking(self._in, False)
+        try:
+            self.exchange(INITIALIZE)
+            self.start_ms = (time.perf_counter() - began) * 1e3
+            self.send(b'{"jsonrpc":"2.0","method":"initialized","params":{}}')
+        except (PeerError, OSError) as fault:
+            self.failure = f"initialize: {fault}"
 
     def send(self, body: bytes) -> None:
         rest = memoryview(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         while rest:
-            rest = rest[os.write(self._in, rest) :]
+            try:
+                rest = rest[os.write(self._in, rest) :]
+            except BlockingIOError:
+                if not select.select([], [self._in], [], PATIENCE_S)[1]:
+                    raise PeerError("does not read") from None
 
     def exchange(self, body: bytes) -> float:
         """Microseconds from the first byte sent to the last byte of what comes back."""
         began = time.perf_counter_ns()
         self.send(body)
-        data = os.read(self._out, 1 << 16)
-        head = data.index(b"\r\n\r\n") + 4
-        missing = int(data[16 : head - 4]) - (len(data) - head)
+        data = self._read(1 << 16)
+        while (head := data.find(b"\r\n\r\n")) < 0:
+            data += self._read(1 << 16)
+        [length] = LENGTH.findall(data[:head])
+        missing = int(length) - (len(data) - head - 4)
         while missing > 0:
-            missing -= len(os.read(self._out, min(missing, 1 << 16)))
-        return (time.perf_counter_ns() - began) / 1e3
+            missing -= len(self._read(min(missing, 1 << 16)))
+        took = (time.perf_counter_ns() - began) / 1e3
+        if missing or (b'"error"' in data[head : head + 200]):
+            raise PeerError(f"says {data[head + 4 : head + 120].decode(errors='replace')!r}")
+        return took
+
+    def open(self, body: bytes) -> None:
+        """Open the document that the cases are about."""
+        try:
+            if self.failure is None:
+                self.exchange(body)
+        except (PeerError, OSError) as fault:
+            self.failure = f"didOpen: {fault}"
+
+    def _read(self, count: int) -> bytes:
+        if not select.select([self._out], [], [], PATIENCE_S)[0]:
+            raise PeerError(f"no answer within {PATIENCE_S:.0f} s")
+        if chunk := os.read(self._out, count):
+            return chunk
+        raise PeerError("ended")
 
     def rss_mb(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -108,7 +166,11 @@ class Contestant:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        try:
+            self.process.wait(ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         self.process.stdout.close()
 
 
@@ -127,8 +189,23 @@ def commands(server: Path) -> dict[str, list[str]]:
     return {
         "direct": alone,
         "cat": ["sh", "-c", f"cat | {sys.executable} {server} | cat"],
-        "codetrial": [str(Path(sys.executable).with_name("codetrial")), "lsp", "--", *alone],
+        "codetrial": [str(beside("codetrial")), "lsp", "--", *alone],
     }
+
+
+def peers(server: Path) -> dict[str, list[str]]:
+    """Other proxies in front of the same server."""
+    alone = [sys.executable, str(server)]
+    return {
+        "lsp-devtools agent": [str(beside("lsp-devtools")), "agent", "--", *alone],
+        "rassumfrassum": [str(beside("rass")), "--log-level", "silent", "--quiet-server", "--", *alone],
+        "pygls, typed": [sys.executable, "-m", "bench.typed_proxy", *alone],
+    }
+
+
+def beside(name: str) -> Path:
+    """A program of this environment."""
+    return Path(sys.executable).with_name(name)
 
 
 @contextlib.contextmanager
@@ -138,7 +215,7 @@ def started(folder: Path, busy_s: float = 0.0, only: Sequence[str] = ()) -> Iter
     env = evaluator(folder, busy_s)
     contestants: list[Contestant] = []
     try:
-        for name, command in commands(server).items():
+        for name, command in (commands(server) | peers(server)).items():
             if not only or name in only:
                 contestants.append(Contestant(name, command, env))
         yield contestants
@@ -147,11 +224,18 @@ def started(folder: Path, busy_s: float = 0.0, only: Sequence[str] = ()) -> Iter
             contestant.close()
 
 
-def request(method: str) -> bytes:
+def request(method: str, size: int | None = None) -> bytes:
+    """What an editor asks; `size` is that of the answer, told where typed proxies leave it alone."""
     where = '"textDocument":{"uri":"file:///a.py"},"position":{"line":5000,"character":4}'
-    return f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{where}}}}}'.encode()
+    told = "" if size is None else f',"workDoneToken":"{size}"'
+    return f'{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{where}{told}}}}}'.encode()
 
 
+INITIALIZE = (
+    b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"processId":null,"rootUri":null,'
+    b'"capabilities":{"textDocument":{},"workspace":{},"general":{}}}}'
+)
+"""rassumfrassum does not answer an editor without these three."""
 OPEN = json.dumps(
     {
         "jsonrpc": "2.0",
@@ -174,21 +258,27 @@ CHANGE = (
 CASES = {
     "notification": b'{"jsonrpc":"2.0","method":"$/setTrace","params":{"value":"off"}}',
     "hover": request("textDocument/hover"),
-    "completion 5 KB": request("textDocument/completion/5000"),
-    "completion 100 KB": request("textDocument/completion/100000"),
-    "completion 1 MB": request("textDocument/completion/1000000"),
+    "completion 5 KB": request("textDocument/completion", 5_000),
+    "completion 100 KB": request("textDocument/completion", 100_000),
+    "completion 1 MB": request("textDocument/completion", 1_000_000),
     "didChange, 10,000 lines": CHANGE,
 }
 
 
-def visit(contestants: Sequence[Contestant], body: bytes, blocks: int) -> dict[str, Spread]:
+def visit(contestants: Sequence[Contestant], body: bytes, blocks: int) -> dict[str, Spread | str]:
+    """What each took; a sentence for one that could not."""
     times: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
-    for _ in range(blocks):
+    for number in range(blocks):
         for contestant in contestants:
-            for _ in range(BLOCK):
+            is_peer = contestant.name not in OURS
+            for _ in range(0 if contestant.failure or (is_peer and number % PEER_SHARE) else BLOCK):
                 time.sleep(GAP_S)
-                times[contestant.name].append(contestant.exchange(body))
-    return {name: spread(values) for name, values in times.items()}
+                try:
+                    times[contestant.name].append(contestant.exchange(body))
+                except (PeerError, OSError) as fault:
+                    contestant.failure = str(fault)
+                    break
+    return {c.name: c.failure or spread(times[c.name]) for c in contestants}
 
 
 def run(report: Report) -> None:
@@ -196,10 +286,10 @@ def run(report: Report) -> None:
         folder = Path(name)
         with started(folder) as contestants:
             for contestant in contestants:
-                contestant.exchange(OPEN)
+                contestant.open(OPEN)
             traffic(report, contestants)
-            rss = {contestant.name: contestant.rss_mb() for contestant in contestants}
-        start(report, folder, rss["codetrial"])
+            rss = {c.name: c.rss_mb() for c in contestants if c.process.poll() is None and c.name != "cat"}
+        start(report, folder, rss)
         busy(report, folder)
     splice(report)
 
@@ -209,35 +299,45 @@ def traffic(report: Report, contestants: Sequence[Contestant]) -> None:
     for case, body in CASES.items():
         found = visit(contestants, body, BLOCKS if "1 MB" not in case else BLOCKS // 4)
         direct, cat = found["direct"], found["cat"]
+        assert isinstance(direct, Spread)
+        assert isinstance(cat, Spread)
         for who, s in found.items():
+            label = case if who == "direct" else ""
+            if isinstance(s, str):
+                rows.append([label, who, s, "-", "-", "-", "-", "-"])
+                continue
             added50, added95 = s.p50 - direct.p50, s.p95 - direct.p95
-            by_cat = added50 / (cat.p50 - direct.p50) if who == "codetrial" and cat.p50 > direct.p50 else "-"
-            row = [case if who == "direct" else "", who, s.p50, s.p95, added50, added95, s.p50 / direct.p50, by_cat]
-            rows.append(row)
+            is_proxy = who not in ("direct", "cat") and cat.p50 > direct.p50
+            by_cat = added50 / (cat.p50 - direct.p50) if is_proxy else "-"
+            rows.append([label, who, s.p50, s.p95, added50, added95, s.p50 / direct.p50, by_cat])
     report.table(
         f"A message and what comes back, {GAP_S * 1e3:.0f} ms apart, microseconds",
         ["case", "who", "p50", "p95", "added p50", "added p95", "ratio p50", "times what cat adds"],
         rows,
         command=COMMAND,
-        note="Target: at most 3 times what cat adds up to 5 KB, at most 1.5 times above, and 15 % of direct at 1 MB.",
+        note="Target: at most 3 times what cat adds up to 5 KB, at most 1.5 times above, and 15 % of direct at 1 MB. "
+        f"Other proxies get one message in {PEER_SHARE}; what one could not do is said in its row, and ends its part.",
     )
 
 
-def start(report: Report, folder: Path, rss_mb: float) -> None:
+def start(report: Report, folder: Path, rss_mb: Mapping[str, float]) -> None:
     times: dict[str, list[float]] = {}
     server = folder / "server.py"
-    for _ in range(STARTS):
-        for name, command in commands(server).items():
+    for number in range(STARTS):
+        for name, command in (commands(server) | peers(server)).items():
+            if name not in OURS and number % PEER_SHARE:
+                continue
             contestant = Contestant(name, command, evaluator(folder, 0))
-            times.setdefault(name, []).append(contestant.start_ms)
+            if contestant.failure is None:
+                times.setdefault(name, []).append(contestant.start_ms)
             contestant.close()
     direct = median(times["direct"])
     report.table(
-        "Start to initialize answer, ms, and memory of the relay after the traffic above, MB",
+        "Start to initialize answer, ms, and memory after the traffic above, MB",
         ["who", "p50", "p95", "added p50", "memory"],
         [
-            [n, spread(t).p50, spread(t).p95, spread(t).p50 - direct, rss_mb if n == "codetrial" else "-"]
-            for n, t in times.items()
+            [name, spread(t).p50, spread(t).p95, spread(t).p50 - direct, rss_mb.get(name, "-")]
+            for name, t in times.items()
         ],
         command=COMMAND,
         note="Target: at most 50 ms more than direct, at most 16 MB.",
