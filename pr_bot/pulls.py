@@ -21,12 +21,13 @@ from codetrial.records import ArmLabel, AttemptStatus, Exposure, Incident, Origi
 from pr_bot.diff import Diff, local_diff
 from pr_bot.findings import Earlier, marker_id, place_key, word_hashes
 from pr_bot.git import GitError, Repository
-from pr_bot.github import Api, GitHubError, Pull
+from pr_bot.github import Api, Forbidden, GitHubError, Missing, Pull, Refused
 from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
 from pr_bot.lines import line_hashes
 from pr_bot.posting import Draft, Posted, draft_review, post_review, report_state
 from pr_bot.recording import ReviewTrial, digest, freeze_reviews, review_records, session_record
+from pr_bot.render import markers
 from pr_bot.review import Reviewer
 from pr_bot.reviewing import Change, Reviewed, members, review_change
 from pr_bot.settings import REPOSITORY_FILE, ReviewSettings, repository_settings, review_arms, settings
@@ -86,14 +87,25 @@ class Bot:
         if why := self._why_not(pull, is_asked=is_asked):
             return Done(result=Result.SKIPPED, detail=f"{pull.key}: {why}")
         pending = self.state.rows("SELECT draft FROM head WHERE pull = ? AND sha = ?", pull.key, pull.head_sha)
-        if pending:
-            # A review of this head was finished and not posted: a killed worker, or GitHub was away.
-            return self._post(api, pull, msgspec.json.decode(pending[0]["draft"], type=Draft))
         try:
+            if pending:
+                # A review of this head was finished and not posted: a killed worker, or GitHub was away.
+                return self._post(api, pull, msgspec.json.decode(pending[0]["draft"], type=Draft))
             return self._review_afresh(api, pull)
         except (ConfigError, GitError) as fault:
             self._tell(api, pull, "Not reviewed", str(fault))
             return Done(result=Result.FAILED, detail=f"{pull.key}: {fault}")
+        except (Forbidden, Missing, Refused) as fault:
+            # Another try would end the same way, so a person is told where they look.
+            self._tell(api, pull, "Not reviewed", str(fault))
+            raise
+
+    def give_up(self, api: Api, repository: str, number: int, why: str) -> None:
+        """Show on the pull request that no further try will be made, if that can be shown at all."""
+        try:
+            self._tell(api, api.pull(repository, number), "Not reviewed", f"Given up: {why}")
+        except GitHubError as fault:
+            logger.info("%s#%d: %s", repository, number, fault)
 
     def pause(self, pull: Pull, *, paused: bool) -> None:
         """Stop or resume reviewing the pushes to a pull request."""
@@ -171,19 +183,29 @@ class Bot:
         """The repository's objects on this machine, with the base and the head of the pull request."""
         folder = self.mirrors / f"{digest(pull.clone_url)}.git"
         repository = Repository.create_bare(folder, extra_config=api.git_config())
-        wanted = [
+        if _has_both(repository, pull):
+            return repository
+        by_name = [
             f"+refs/heads/{pull.base_ref}:refs/remotes/origin/{pull.base_ref}",
             f"+refs/pull/{pull.number}/head:refs/pull/{pull.number}/head",
         ]
-        if not (repository.has_commit(pull.head_sha) and repository.has_commit(pull.base_sha)):
+        # A base branch that was deleted, or moved since we asked, still has its commit at GitHub.
+        by_commit = [
+            f"+{pull.base_sha}:refs/codetrial/{pull.number}/base",
+            f"+{pull.head_sha}:refs/codetrial/{pull.number}/head",
+        ]
+        for wanted in (by_name, by_commit):
             try:
                 repository.fetch(pull.clone_url, wanted)
             except GitError as fault:
-                logger.warning("%s; reading the change from the API instead", fault)
+                logger.warning("%s: %s", pull.key, fault)
+            if _has_both(repository, pull):
+                return repository
+        logger.warning("%s: reading the change from the API instead", pull.key)
         return repository
 
     def _diff(self, api: Api, repository: Repository, pull: Pull) -> Diff:
-        if repository.has_commit(pull.head_sha) and repository.has_commit(pull.base_sha):
+        if _has_both(repository, pull):
             return local_diff(repository, pull.base_sha, pull.head_sha)
         return api.files(pull)
 
@@ -256,13 +278,25 @@ class Bot:
     # --- posting -----------------------------------------------------------------------------------------------
 
     def _post(self, api: Api, pull: Pull, draft: Draft) -> Done:
-        posted = post_review(api, pull, draft, sleep=self.sleep)
-        self._expose(pull, posted)
+        try:
+            posted = post_review(api, pull, draft, sleep=self.sleep)
+        except Refused:
+            now = api.pull(pull.repository, pull.number)
+            if (now.head_sha, now.state) == (pull.head_sha, pull.state):
+                raise
+            # Pushed over or closed while the arms read: what they found is recorded, and nobody is shown it. Forgotten
+            # here, so that the review of the new head does not take it for a repetition.
+            self.store.append(self.incident(pull, "overtaken", 1, {"state": now.state}))
+            with self.state.transaction() as db:
+                db.execute("DELETE FROM finding WHERE pull = ? AND head = ?", (pull.key, pull.head_sha))
+            self._mark_posted(pull, Posted(review=None, comments={}, how="none"))
+            return Done(result=Result.SKIPPED, detail=f"{pull.key}: its head changed during the review.")
+        self._expose(pull, posted, draft)
         self._mark_posted(pull, posted)
         self._tell(api, pull, "Reviewed", _summary(posted, draft))
         return Done(result=Result.POSTED, detail=f"{pull.key}: {len(draft.comments)} comments ({posted.how}).")
 
-    def _expose(self, pull: Pull, posted: Posted) -> None:
+    def _expose(self, pull: Pull, posted: Posted, draft: Draft) -> None:
         """What people can really see, by the ids that GitHub gave it."""
         rows = self.state.rows(
             "SELECT id, task, label, rank, marker FROM finding WHERE pull = ? AND head = ? AND is_posted ORDER BY rank",
@@ -271,6 +305,8 @@ class Bot:
         if posted.how in ("check", "summary", "none"):
             self.store.append(self.incident(pull, "shown_elsewhere", len(rows), {"how": posted.how}))
             return
+        body = draft.body_alone if posted.how == "body" else draft.body
+        visible = {*posted.comments, *markers(body)}
         with self.state.transaction() as db:
             for row in rows:
                 db.execute(
@@ -288,9 +324,12 @@ class Bot:
                 offered_at=utc_text(),
             )
             for row in rows
+            if row["marker"] in visible
         ]
         if exposures:
             self.store.append(*exposures)
+        if len(exposures) < len(rows):
+            self.store.append(self.incident(pull, "did_not_fit", len(rows) - len(exposures), {}))
 
     def _mark_posted(self, pull: Pull, posted: Posted) -> None:
         with self.state.transaction() as db:
@@ -315,6 +354,10 @@ class Bot:
             )
         except GitHubError as fault:
             logger.info("%s: %s (%s)", pull.key, title, fault)
+
+
+def _has_both(repository: Repository, pull: Pull) -> bool:
+    return repository.has_commit(pull.head_sha) and repository.has_commit(pull.base_sha)
 
 
 def _has_answered(status: AttemptStatus) -> bool:

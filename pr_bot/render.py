@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pr_bot.diff import Side
 from pr_bot.findings import Placed
-from pr_bot.hygiene import code_block, inline_code, plain_line, safe_markdown
+from pr_bot.hygiene import code_block, inline_code, plain_line, redact, safe_markdown
 from pr_bot.packing import Coverage
 
 __all__ = ["MAX_BODY_CHARS", "finding_text", "last_marker", "markers", "review_body", "with_marker"]
@@ -31,7 +31,7 @@ def finding_text(finding: Placed) -> str:
         parts.append(code_block(finding.suggestion, "suggestion"))
     elif claim.suggestion and claim.suggestion.strip():
         parts.append(f"Suggested ({finding.suggestion_note or 'not applied'}):")
-        parts.append(code_block(claim.suggestion[:MAX_SUGGESTION_CHARS].strip("\n")))
+        parts.append(code_block(redact(claim.suggestion)[:MAX_SUGGESTION_CHARS].strip("\n")))
     parts.append(f"<sub>{_LABELS[claim.severity]} · {claim.category}</sub>")
     return "\n\n".join(part for part in parts if part)
 

@@ -26,6 +26,8 @@ T = TypeVar("T")
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+FewComments = Annotated[int, msgspec.Meta(ge=1, le=15)]
+"""Of one arm; two arms' thirty are what GitHub takes in one review without calling it abuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class ReviewSettings:
     """Share of the findings that are posted; the others are held back and watched, the control group."""
     always_post: tuple[str, ...] = ("critical/security",)
     """`severity` or `severity/category` that is posted whatever the draw says; each such decision is recorded."""
-    max_inline: AtLeastOne = 8
+    max_inline: FewComments = 8
     """Comments on lines per arm and review; what is over is folded into the body."""
     max_findings: AtLeastOne = 20
     """Findings taken from one arm's answer, the gravest first."""
@@ -64,7 +66,7 @@ class RepositorySettings:
 
     ignore: tuple[str, ...] = ()
     guidelines: str | None = None
-    max_inline: AtLeastOne | None = None
+    max_inline: FewComments | None = None
     enabled: bool = True
 
 

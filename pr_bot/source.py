@@ -5,6 +5,7 @@ from pr_bot.anchors import Anchor, AnchorKind
 from pr_bot.diff import FileDiff, Hunk, Side
 from pr_bot.findings import Placed, with_suggestion
 from pr_bot.git import Repository
+from pr_bot.hygiene import redact
 
 __all__ = ["Source", "apply", "check_suggestion"]
 
@@ -77,6 +78,8 @@ def check_suggestion(finding: Placed, source: Source) -> Placed:
         return with_suggestion(finding, None, None)
     anchor = finding.anchor
     replacement = _unfenced(wanted)
+    if redact(replacement) != replacement:
+        return with_suggestion(finding, None, "it holds a secret")
     if not anchor.is_inline or anchor.side is Side.LEFT:
         return with_suggestion(finding, None, "not on lines of the new file")
     if anchor.kind is not AnchorKind.EXACT:

@@ -125,6 +125,7 @@ class Worker:
 
 def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
     """Do one job and write down how it ended; nothing that goes wrong in it ends the worker."""
+    api: Api | None = None
     try:
         if job.kind in ("review", "collect") and state.is_superseded(job):
             state.finish(job, state="superseded")
@@ -133,21 +134,30 @@ def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
         detail = _act(job, bot, api)
     except RateLimited as fault:
         logger.warning("job %d (delivery %s): %s", job.id, job.delivery, fault)
-        state.retry(job, str(fault), after_s=fault.retry_after_s)
+        _retry(state, job, bot, api, str(fault), after_s=fault.retry_after_s)
     except (Forbidden, Missing, Refused) as fault:
         # The same request would be answered the same way.
         logger.warning("job %d (delivery %s) given up: %s", job.id, job.delivery, fault)
         state.finish(job, state="failed", error=str(fault))
     except (GitHubError, CodetrialError) as fault:
-        is_kept = state.retry(job, str(fault))
-        logger.warning("job %d (delivery %s) %s: %s", job.id, job.delivery, "retried" if is_kept else "lost", fault)
+        is_kept = _retry(state, job, bot, api, str(fault))
+        word = "is tried again" if is_kept else "given up"
+        logger.warning("job %d (delivery %s) %s: %s", job.id, job.delivery, word, fault)
     except Exception:
         logger.exception("job %d (delivery %s) failed", job.id, job.delivery)
-        state.retry(job, "an error of codetrial itself; see the log")
+        _retry(state, job, bot, api, "an error of codetrial itself; its log says more")
     else:
         state.remember_installation(job.pull, job.payload.get("installation"))
         logger.info("job %d (delivery %s): %s", job.id, job.delivery, detail)
         state.finish(job)
+
+
+def _retry(state: State, job: Job, bot: Bot, api: Api | None, why: str, *, after_s: float | None = None) -> bool:
+    """Put the job back; where it has been tried often enough a person is told on the pull request."""
+    is_kept = state.retry(job, why, after_s=after_s)
+    if not is_kept and api is not None and job.kind != "collect":
+        bot.give_up(api, job.payload["repository"], job.payload["number"], why)
+    return is_kept
 
 
 def _act(job: Job, bot: Bot, api: Api) -> str:

@@ -484,7 +484,7 @@ class Hub:
         }  # fmt: skip
 
     def known_pull(self, repo: Repo, pull: Pull) -> dict[str, Any]:
-        main = repo.git("rev-parse", f"refs/heads/{pull.base}")
+        main = repo.base_commit(pull)
         api = f"{self.url}/repos/{repo.full_name}/pulls/{pull.number}"
         head_repo = {**self.known_repo(repo), "fork": pull.is_fork}
         if pull.is_fork:

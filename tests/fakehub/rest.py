@@ -114,7 +114,15 @@ def files(hub: "Hub", context: Context) -> Reply:
         names = out[place + 1 : place + (3 if letter in "RC" else 2)]
         place += 1 + len(names)
         path = names[-1].decode("utf-8", "replace")
-        text = repo.raw("diff", "-M", base, context.pull.head, "--", *[n.decode("utf-8", "replace") for n in names])
+        text = repo.raw(
+            "--literal-pathspecs",
+            "diff",
+            "-M",
+            base,
+            context.pull.head,
+            "--",
+            *[n.decode("utf-8", "replace") for n in names],
+        )
         start = text.find(b"\n@@ ")
         status = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "C": "copied", "T": "changed"}[letter]
         entry: dict[str, Any] = {"sha": meta[3], "filename": path, "status": status}

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,6 +132,7 @@ class Repo:
         self.check_runs: list[dict[str, Any]] = []
         self.collaborators: dict[str, str] = {}
         self.is_deleted = False
+        self._base_commits: dict[str, str] = {}
         folder.mkdir(parents=True)
         self.git("init", "--quiet", "--bare", "--initial-branch=main", ".")
         self.git("config", "uploadpack.allowAnySHA1InWant", "true")
@@ -189,22 +191,30 @@ class Repo:
         except subprocess.CalledProcessError:
             return None
 
+    def base_commit(self, pull: Pull) -> str:
+        """Where the base branch stands, or stood before it was deleted: GitHub goes on telling that."""
+        with suppress(subprocess.CalledProcessError):
+            self._base_commits[pull.base] = self.git("rev-parse", "--verify", "--quiet", f"refs/heads/{pull.base}")
+        return self._base_commits[pull.base]
+
     def merge_base(self, pull: Pull) -> str:
-        return self.git("merge-base", f"refs/heads/{pull.base}", pull.head)
+        return self.git("merge-base", self.base_commit(pull), pull.head)
 
     def commits(self, pull: Pull) -> list[str]:
         return self.git("rev-list", "--reverse", f"{self.merge_base(pull)}..{pull.head}").split()
 
     def commentable(self, pull: Pull, commit: str) -> dict[str, list[dict[str, set[int]]]]:
         """By path: for each hunk, the lines that can carry a comment. Read off git, not off the bot's parser."""
-        base = self.git("merge-base", f"refs/heads/{pull.base}", commit)
-        names = self.raw("diff", "--name-only", "-z", "-M", base, commit).split(b"\0")
+        base = self.git("merge-base", self.base_commit(pull), commit)
+        out = self.raw("diff", "--raw", "-z", "-M", base, commit).decode("utf-8", "replace").split("\0")
         lines: dict[str, list[dict[str, set[int]]]] = {}
-        for name in names:
-            if not name:
-                continue
-            out = self.raw("diff", "--no-color", "-M", base, commit, "--", name.decode("utf-8", "replace"))
-            lines[name.decode("utf-8", "replace")] = _hunks(out)
+        place = 0
+        while place + 1 < len(out):
+            # A renamed file has two names, and is only seen as one if both are asked for.
+            names = out[place + 1 : place + (3 if out[place].rsplit(" ", 1)[1][0] in "RC" else 2)]
+            place += 1 + len(names)
+            diff = self.raw("--literal-pathspecs", "diff", "--no-color", "-M", base, commit, "--", *names)
+            lines[names[-1]] = _hunks(diff)
         return lines
 
     def moved_line(self, path: str, line: int, old: str, new: str) -> int | None:
