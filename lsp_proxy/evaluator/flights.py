@@ -133,6 +133,11 @@ class Desk:
         self._by_wire_id[request.wire_id] = arrival
         return arrival
 
+    def answers_within(self, arrival: Arrival, seconds: float) -> bool:
+        """Whether there may be an answer by then: none is before the debounce is over, unless nobody is asked."""
+        is_asked = arrival.reused is None and arrival.episode is not None and arrival.episode.is_sampled
+        return not is_asked or self._setting.debounce_s < seconds
+
     def cancelled(self, wire_id: int | str) -> None:
         """The editor no longer waits for this request."""
         arrival = self._by_wire_id.get(wire_id)

@@ -116,6 +116,17 @@ class _Protocol(LanguageServerProtocol):
         self._server.with_session(lambda session: session.command(arguments[0]))
         yield from ()
 
+    @lsp_method(types.SHUTDOWN)
+    def lsp_shutdown(self, *args: Any) -> Generator[Any, Any, None]:
+        """As in pygls, which cancels pending requests while it walks over them: each leaves the dictionary, and
+        the walk ends in a traceback."""
+        if (handler := self.fm.features.get(types.SHUTDOWN)) is not None:
+            yield handler, args, None
+        for wire_id, future in list(self._request_futures.items()):
+            if wire_id != self.msg_id and not future.done():
+                future.cancel()
+        self._shutdown = True
+
     @lsp_method(types.EXIT)
     def lsp_exit(self, *_: Any) -> Generator[Any, Any, None]:
         """End the reading loop: what is under way must still be recorded, so the process does not end here."""
@@ -201,6 +212,9 @@ class EvaluatorServer(LanguageServer):
             arrival = session.arrive(params, wire_id, asked)
             if arrival is None:
                 return None
+            if self._has_relay and not session.answers_soon(arrival):
+                # Else the language server's answer would wait for ours, a merge budget at every keystroke.
+                self.protocol.notify("codetrial/later", {"id": wire_id})
             answer = yield session.answer, (arrival,), None
             return answer
 

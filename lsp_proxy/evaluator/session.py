@@ -184,6 +184,11 @@ class EvaluatorSession:
             return None
         return self.desk.arrive(request)
 
+    def answers_soon(self, arrival: Arrival) -> bool:
+        """Whether a menu's answer may come within the time that the relay holds the language server's for it."""
+        budget_s = self._config.editor.merge_budget_ms / 1000
+        return self.surface is not Surface.MENU or self.desk.answers_within(arrival, budget_s)
+
     async def answer(self, arrival: Arrival | None) -> dict[str, Any] | None:
         if arrival is None:
             return None

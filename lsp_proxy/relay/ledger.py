@@ -41,13 +41,15 @@ class Settled(NamedTuple):
 class _Awaited:
     """One request under way; `frame` is what goes out if nothing better comes."""
 
-    __slots__ = ("due_ns", "frame", "is_inline", "offer", "token")
+    __slots__ = ("due_ns", "frame", "is_inline", "is_late", "offer", "token")
 
     def __init__(self, token: bytes, *, is_inline: bool, frame: bytes | None, due_ns: int | None) -> None:
         self.token = token
         self.is_inline = is_inline
         self.frame = frame
         self.due_ns = due_ns
+        self.is_late = False
+        """The evaluator has said that its answer will come too late to be waited for."""
         self.offer: rewrite.Offer | None = None
 
 
@@ -87,12 +89,14 @@ class Ledger:
         key = id_key(token)
         with self._lock:
             entry = self._awaited.get(key)
-            if entry is not None and entry.offer is None:
+            if entry is not None and entry.offer is None and not entry.is_late:
                 entry.frame, entry.due_ns = frame, due_ns
                 return None
             self._awaited.pop(key, None)
         if entry is None:
             return Settled(token, frame, BYPASSED, None)
+        if entry.offer is None:
+            return Settled(entry.token, frame, LATE, None)
         return self._merged(entry, frame)
 
     def evaluator_offers_menu(self, token: bytes, offer: rewrite.Offer | None) -> Settled | None:
@@ -108,6 +112,19 @@ class Ledger:
             del self._awaited[key]
             entry.offer = offer
         return self._merged(entry, entry.frame or b"")
+
+    def evaluator_is_late(self, token: bytes) -> Settled | None:
+        """The evaluator will not answer a completion in time: the server's answer waits no longer, or not at all."""
+        key = id_key(token)
+        with self._lock:
+            entry = self._awaited.get(key)
+            if entry is None or entry.is_inline:
+                return None
+            entry.is_late = True
+            if entry.frame is None:
+                return None
+            del self._awaited[key]
+        return Settled(entry.token, entry.frame, LATE, None)
 
     def evaluator_answers_inline(self, token: bytes, offer: rewrite.Offer | None) -> Settled | None:
         """The evaluator's answer to an inline completion; None if nobody waits for it any more."""

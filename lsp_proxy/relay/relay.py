@@ -429,6 +429,10 @@ class Relay:
         elif head.method == "codetrial/notice":
             params = rewrite.params_of(body)
             self.tell(LEVELS.get(str(params.get("level")), LOG), str(params["message"]))
+        elif head.method == "codetrial/later":
+            token = rewrite.named_id(body)
+            if token is not None and (settled := self.ledger.evaluator_is_late(token)) is not None:
+                self.carry_out(settled)
         elif head.method is None and head.id is not None and head.id in self.ledger:
             self._hear_answer(head.id, body)
 
@@ -680,7 +684,7 @@ class EditorDoor:
 
     def _cancel(self, body: bytes) -> bytes | None:
         relay = self._relay
-        token = rewrite.cancelled(body)
+        token = rewrite.named_id(body)
         is_ours = token is not None and relay.ledger.is_inline(token)
         relay.offer(body)
         if token is not None and (settled := relay.ledger.cancel(token)) is not None:

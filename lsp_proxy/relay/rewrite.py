@@ -18,12 +18,12 @@ __all__ = [
     "abilities",
     "announce",
     "answer",
-    "cancelled",
     "command_of",
     "initialize_answer",
     "inline_offer_of",
     "member",
     "merge",
+    "named_id",
     "notification",
     "offer_of",
     "params_of",
@@ -298,8 +298,8 @@ def command_of(body: bytes) -> str | None:
     return command if isinstance(command, str) else None
 
 
-def cancelled(body: bytes) -> bytes | None:
-    """The id that a `$/cancelRequest` names, as a token."""
+def named_id(body: bytes) -> bytes | None:
+    """The id that a `$/cancelRequest` names, or a `codetrial/later`, as a token."""
     text = body.decode()
     span = member(text, 0, "params", "id")
     return text[slice(*span)].encode() if span else None

@@ -261,6 +261,38 @@ def test_a_late_suggestion_does_not_hold_the_answer_and_is_told_so(open_wire: Op
     assert wire.is_quiet()
 
 
+@pytest.mark.parametrize("is_server_first", [True, False])
+def test_nobody_waits_for_an_evaluator_that_says_it_will_be_late(
+    menu: tuple[Wire, Bridge], is_server_first: bool
+) -> None:
+    wire, bridge = menu
+    began = time.monotonic()
+    wire.send(request(8, COMPLETION, do={"result": "[]", "answer": is_server_first}))
+    asked = bridge.hear(COMPLETION)
+    if is_server_first:
+        assert wire.ask(request(9, "x", do={"result": "1"}))["result"] == 1
+    bridge.say(notification("codetrial/later", id=8))
+    if not is_server_first:
+        settle(bridge, wire)
+        wire.send(notification("x", do={"first": frame(b'{"jsonrpc":"2.0","id":8,"result":[]}').decode()}))
+    assert wire.message() == {"jsonrpc": "2.0", "id": 8, "result": []}
+    assert time.monotonic() - began < 10  # The budget of this test is twice as long.
+    assert bridge.hear("codetrial/delivered")["params"]["reason"] == "late"
+    bridge.answer(asked, [ITEM])
+    settle(bridge, wire)
+
+
+def test_one_that_was_late_and_still_beats_the_server_is_merged(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    wire.send(request(8, COMPLETION, do={"answer": False}))
+    asked = bridge.hear(COMPLETION)
+    bridge.say(notification("codetrial/later", id=8))
+    bridge.answer(asked, [ITEM])
+    settle(bridge, wire)
+    wire.send(notification("x", do={"first": frame(b'{"jsonrpc":"2.0","id":8,"result":[]}').decode()}))
+    assert [item["label"] for item in wire.message()["result"]] == ["ours"]
+
+
 def test_a_cancelled_completion_gets_the_servers_own_answer(menu: tuple[Wire, Bridge]) -> None:
     wire, bridge = menu
     wire.send(request(8, COMPLETION, do={"result": "[]"}))
