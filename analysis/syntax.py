@@ -1,8 +1,6 @@
-"""What tree-sitter knows about a piece of code: its language, its tokens, where the cursor stands, what is broken.
+"""What tree-sitter knows about a piece of code: its language, its tokens, its functions, what is broken.
 
-Code at a cursor is unfinished and a window is cut out of a file, so nothing here trusts the shape of the tree more than
-it must: comments, strings and imports are read off the tree, everything else off its leaves. A language without a
-grammar gives "unknown" and lexical tokens, and all that follows still works.
+A language without a grammar gives "unknown" and lexical tokens, and all that follows still works.
 """
 
 import re
@@ -15,25 +13,21 @@ from typing import NamedTuple
 
 import tree_sitter
 
-from codetrial.records import Place
-
 __all__ = [
     "Definition",
     "enclosing_function",
+    "encode",
     "error_count",
+    "is_prose",
     "is_supported",
     "language_of",
-    "place_of",
+    "parse",
     "slow_parses",
     "tokens",
 ]
 
 PARSE_LIMIT_S = 0.25
 """A window of 4,000 characters takes 0.7 ms; what takes so much longer would hold up every other request."""
-
-WINDOW_BEFORE = 2_500
-WINDOW_AFTER = 1_000
-"""Characters around the cursor that decide its place: some sixty lines, half a millisecond to parse."""
 
 
 class _Grammar(NamedTuple):
@@ -173,41 +167,7 @@ _FUNCTIONS = frozenset(
 )
 """Node types of the grammars above that are a function or method with a body."""
 
-_IMPORT_LINE = {
-    "ada": re.compile(r"\s*(with|use)\b", re.IGNORECASE),
-    "cobol": re.compile(r".{0,7}\s*COPY\b", re.IGNORECASE),
-    "csharp": re.compile(r"\s*(global\s+)?using\b(?!\s*\()"),
-    "fortran": re.compile(r"\s*(use|include|import)\b", re.IGNORECASE),
-    "kotlin": re.compile(r"\s*import\b"),
-    "lua": re.compile(r"\s*(local\s+\w+\s*=\s*)?require\b"),
-    "matlab": re.compile(r"\s*import\b"),
-    "pascal": re.compile(r"\s*uses\b", re.IGNORECASE),
-    "php": re.compile(r"\s*(use|require|require_once|include|include_once)\b"),
-    "scala": re.compile(r"\s*import\b"),
-    "swift": re.compile(r"\s*import\b"),
-    "c": re.compile(r"\s*#\s*include\b"),
-    "cpp": re.compile(r"\s*(#\s*include|import|using)\b"),
-    "css": re.compile(r"\s*@import\b"),
-    "go": re.compile(r"\s*import\b"),
-    "java": re.compile(r"\s*import\b"),
-    "javascript": re.compile(r"\s*(import\b|(const|let|var)\b[^=]*=\s*require\()"),
-    "python": re.compile(r"\s*(import|from)\s"),
-    "ruby": re.compile(r"\s*(require|require_relative|load)\b"),
-    "rust": re.compile(r"\s*(pub\s+)?(use|extern\s+crate)\b"),
-    "shellscript": re.compile(r"\s*(source|\.)\s"),
-    "typescript": re.compile(r"\s*(import|export\s+(\*|\{))"),
-    "typescriptreact": re.compile(r"\s*(import|export\s+(\*|\{))"),
-}
-"""By line and not by node: an import is mostly asked for while it does not parse yet."""
-
-_MEMBER = re.compile(r"(?:[\w)\]}\"'?!]\s*\??\.|->|::)[^\W\d]?\w*$")
-_NUMBER_DOT = re.compile(r"(?<![\w)\]])\d[\d_]*\.\w*$")
 _WORD = re.compile(r"\w+|[^\w\s]")
-_CALLEE = re.compile(r"[\w)\]>!?]$")
-_DEFINES = frozenset({"def", "func", "fn", "function", "class", "struct", "sub", "macro"})
-_CONTROL = frozenset(
-    {"if", "for", "while", "switch", "catch", "return", "in", "and", "or", "not", "elif", "match", "with"}
-)
 
 _counts = {"slow_parses": 0}
 
@@ -250,8 +210,8 @@ def tokens(text: str, language: str) -> list[str]:
     Joined they are the text without its white space, whatever the parser made of it; strings and comments are split
     into words, or one changed word would count as one changed string.
     """
-    data = _encode(text)
-    tree = _parse(data, language)
+    data = encode(text)
+    tree = parse(data, language)
     if tree is None:
         return _WORD.findall(data.decode())
     found: list[str] = []
@@ -260,7 +220,7 @@ def tokens(text: str, language: str) -> list[str]:
         # Error recovery may skip bytes without a leaf for them.
         found += _WORD.findall(data[at : leaf.start].decode())
         piece = data[leaf.start : leaf.end].decode()
-        found += _WORD.findall(piece) if _is_prose(leaf.type, piece) else ["".join(piece.split())]
+        found += _WORD.findall(piece) if is_prose(leaf.type, piece) else ["".join(piece.split())]
         at = leaf.end
     found += _WORD.findall(data[at:].decode())
     return [token for token in found if token]
@@ -268,57 +228,15 @@ def tokens(text: str, language: str) -> list[str]:
 
 def error_count(text: str, language: str) -> int | None:
     """How many error and missing nodes the text parses to; None without a grammar, or if parsing took too long."""
-    tree = _parse(_encode(text), language)
+    tree = parse(encode(text), language)
     if tree is None:
         return None
     return sum(1 for node in _walk(tree.root_node) if node.is_error or node.is_missing)
 
 
-def place_of(prefix: str, suffix: str, language: str) -> Place:
-    """Where the cursor between `prefix` and `suffix` stands."""
-    if language == "cobol":
-        return _place_in_cobol(prefix, suffix)
-    if not is_supported(language):
-        return Place.UNKNOWN
-    before = _tail_of_lines(prefix, WINDOW_BEFORE)
-    after = suffix[:WINDOW_AFTER]
-    data = _encode(before)
-    tree = _parse(data + _encode(after), language)
-    if tree is None:
-        return Place.UNKNOWN
-    if (prose := _prose_at(tree.root_node, len(data))) is not None:
-        return prose
-    line = before.rpartition("\n")[2]
-    if (pattern := _IMPORT_LINE.get(language)) is not None and pattern.match(line):
-        return Place.IMPORT
-    if _MEMBER.search(line) and not _NUMBER_DOT.search(line):
-        return Place.MEMBER
-    if _is_argument(tree.root_node, data):
-        return Place.ARGUMENT
-    rest = re.split(r"[\r\n]", after, maxsplit=1)[0]
-    if rest.strip():
-        return Place.MID_LINE
-    return Place.LINE_END if line.strip() else Place.LINE_START
-
-
-def _place_in_cobol(prefix: str, suffix: str) -> Place:
-    """By columns and quotes: the one packaged grammar of COBOL hangs on text that is none."""
-    line = re.split(r"[\r\n]", prefix)[-1]
-    code = line.split("*>")[0]
-    if line[6:7] in {"*", "/"} or code != line:
-        return Place.COMMENT
-    if code.count('"') % 2 or code.count("'") % 2:
-        return Place.STRING
-    if _IMPORT_LINE["cobol"].match(line):
-        return Place.IMPORT
-    if re.split(r"[\r\n]", suffix, maxsplit=1)[0].strip():
-        return Place.MID_LINE
-    return Place.LINE_END if line[6:].strip() else Place.LINE_START
-
-
 def enclosing_function(text: str, line: int, language: str) -> Definition | None:
     """The innermost function around a line (from 0); None at the top level or without a grammar."""
-    tree = _parse(_encode(text), language)
+    tree = parse(encode(text), language)
     if tree is None:
         return None
     found: Definition | None = None
@@ -339,7 +257,8 @@ def _reaches(node: tree_sitter.Node, line: int) -> bool:
     return node.end_point.row > line or node.end_point.column > 0
 
 
-def _encode(text: str) -> bytes:
+def encode(text: str) -> bytes:
+    """As grammars read it; lone surrogates become question marks, so that places stay where they are."""
     return text.encode("utf-8", "replace")
 
 
@@ -352,7 +271,8 @@ def _parser(language: str) -> tree_sitter.Parser | None:
     return tree_sitter.Parser(tree_sitter.Language(getattr(module, grammar.function)()))
 
 
-def _parse(data: bytes, language: str) -> tree_sitter.Tree | None:
+def parse(data: bytes, language: str) -> tree_sitter.Tree | None:
+    """The tree, whole or with errors; None without a grammar, or if it took too long, which is counted."""
     parser = _parser(language)
     if parser is None:
         return None
@@ -382,70 +302,6 @@ def _leaves(root: tree_sitter.Node) -> Iterator[_Leaf]:
             yield _Leaf(node.start_byte, node.end_byte, node.type)
 
 
-def _is_prose(kind: str, piece: str) -> bool:
+def is_prose(kind: str, piece: str) -> bool:
+    """Whether a leaf is words and not code: a comment, a string, the text of a page."""
     return "comment" in kind or "string" in kind or "text" in kind or any(c.isspace() for c in piece)
-
-
-def _prose_at(root: tree_sitter.Node, offset: int) -> Place | None:
-    """COMMENT or STRING if the cursor at this byte is inside one, not at its outer edge."""
-    node: tree_sitter.Node | None = root.descendant_for_byte_range(max(0, offset - 1), offset)
-    at_end = root.descendant_for_byte_range(max(0, offset - 1), max(0, offset - 1))
-    # A line comment reaches up to the line break: a cursor at its very end is still in it.
-    if at_end and "comment" in at_end.type and not (at_end.text or b"").endswith(b"*/"):
-        return Place.COMMENT
-    while node is not None:
-        inside = node.start_byte < offset < node.end_byte
-        if inside and "comment" in node.type:
-            return Place.COMMENT
-        if inside and node.type in {"interpolation", "template_substitution", "string_interpolation"}:
-            return None
-        if inside and ("string" in node.type or node.type in {"char_literal", "heredoc_body", "raw_text"}):
-            return Place.STRING
-        node = node.parent
-    return None
-
-
-def _is_argument(root: tree_sitter.Node, before: bytes) -> bool:
-    """Whether the nearest bracket that is open before the cursor is a call's parenthesis."""
-    depth = 0
-    marks = _marks_backwards(root, before)
-    for mark in marks:
-        if mark in {")", "]", "}"}:
-            depth += 1
-        elif mark in {"(", "[", "{"}:
-            depth -= 1
-        if depth < 0:
-            return mark == "(" and _is_call(next(marks, ""), next(marks, ""))
-    return False
-
-
-def _marks_backwards(root: tree_sitter.Node, before: bytes) -> Iterator[str]:
-    """Tokens before the cursor, the last first, without what strings and comments say; read only as far as asked."""
-    at = len(before)
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node.start_byte >= at:
-            continue
-        if node.child_count:
-            stack.extend(node.children)
-            continue
-        # Error recovery may skip bytes without a leaf for them.
-        yield from reversed(_WORD.findall(before[min(node.end_byte, at) : at].decode("utf-8", "replace")))
-        if not _is_prose(node.type, ""):
-            yield before[node.start_byte : min(node.end_byte, at)].decode("utf-8", "replace")
-        at = node.start_byte
-    yield from reversed(_WORD.findall(before[:at].decode("utf-8", "replace")))
-
-
-def _is_call(callee: str, before: str) -> bool:
-    return bool(_CALLEE.search(callee)) and callee not in _CONTROL and before not in _DEFINES
-
-
-def _tail_of_lines(text: str, limit: int) -> str:
-    """The last `limit` characters, from the start of a line on where there is one."""
-    if len(text) <= limit:
-        return text
-    tail = text[-limit:]
-    _, newline, rest = tail.partition("\n")
-    return rest if newline else tail

@@ -18,8 +18,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from analysis.history import History, edits_between
+from analysis.places import place_of
 from analysis.replay.sandbox import NOT_FOUND, Ran, Sandbox
-from analysis.syntax import is_supported, language_of, place_of
+from analysis.syntax import is_supported, language_of
 from codetrial.errors import EvidenceError
 from codetrial.records import Place
 
@@ -101,6 +102,9 @@ class Case:
     """None: the twin, in which nothing was made wrong."""
 
 
+_NO_CODE = (Place.STRING, Place.COMMENT, Place.DOCSTRING, Place.IMPORT)
+
+
 def mutations(path: str, before: str, after: str) -> Iterator[Mutation]:
     """Every one-token defect in the lines that a change added; strings, comments and imports stay as they are."""
     language = language_of(path)
@@ -114,7 +118,7 @@ def mutations(path: str, before: str, after: str) -> Iterator[Mutation]:
         for operator, pattern, wrong in _OPERATORS:
             for found in re.finditer(pattern, text):
                 at, end = starts[number] + found.start(), starts[number] + found.end()
-                if place_of(after[:at], after[at:], language) in (Place.STRING, Place.COMMENT, Place.IMPORT):
+                if place_of(after[:at], after[at:], language) in _NO_CODE:
                     continue
                 yield Mutation(path=path, line=number + 1, operator=operator, text=after[:at] + wrong + after[end:])
 

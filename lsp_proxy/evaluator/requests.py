@@ -9,8 +9,9 @@ from typing import Any
 
 from pygls.uris import to_fs_path
 
+from analysis.places import place_of
 from analysis.retention import document_of
-from analysis.syntax import language_of, place_of
+from analysis.syntax import language_of
 from codetrial.clock import utc_text
 from codetrial.records import Disposition, Door, Place, Surface, Task
 from lsp_proxy.evaluator.documents import View
