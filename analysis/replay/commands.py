@@ -81,7 +81,35 @@ def _cutoffs(stated: Sequence[str]) -> "dict[ArmLabel, datetime]":
     return found
 
 
-@click.command(epilog="For example:  codetrial replay . --tasks 300 --budget 2")
+class _Replay(click.Command):
+    """With --reviews another command, of the pull requests' door, with options of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if "--reviews" not in args:
+            return super().make_context(info_name, args, parent, **extra)
+        command: click.Command = _way("reviews")
+        args.remove("--reviews")
+        return command.make_context(f"{info_name} --reviews", args, parent, **extra)
+
+
+def _way(name: str) -> Any:
+    """What another package brings for `codetrial replay`; this one knows no door."""
+    from importlib.metadata import entry_points
+
+    from codetrial.errors import ConfigError
+
+    found = entry_points(group="codetrial.replays", name=name)
+    if not found:
+        raise ConfigError(f"`codetrial replay --{name}` is not installed here. Install codetrial again.")
+    return next(iter(found)).load()
+
+
+@click.command(
+    cls=_Replay,
+    epilog="For example:  codetrial replay . --tasks 300 --budget 2;  codetrial replay --reviews . --blamed 20",
+)
 @click.argument("repository", type=click.Path(path_type=Path), default=Path())
 @click.option("--tasks", type=click.IntRange(1, 100_000), default=200, help="At most so many places.")
 @click.option("--per-file", type=click.IntRange(1, 100), default=4, help="At most so many in one file of one commit.")
@@ -98,6 +126,13 @@ def _cutoffs(stated: Sequence[str]) -> "dict[ArmLabel, datetime]":
     "--list", "listing", type=click.Path(path_type=Path, dir_okay=False), help="Write the tasks here (JSONL)."
 )
 @click.option("--dry-run", is_flag=True, help="Choose the tasks and stop; nobody is asked.")
+@click.option(
+    "--through-proxy", is_flag=True, help="Ask as an editor does: through the proxy, with a real language server."
+)
+@click.option(
+    "--server", metavar="COMMAND", help="That server, such as 'pylsp'; what is installed for the language by default."
+)
+@click.option("--reviews", is_flag=True, help="Completions are not asked for, but reviews of changes with a defect.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_config
 @_store
@@ -111,6 +146,9 @@ def replay(
     budget: float | None,
     listing: Path | None,
     dry_run: bool,
+    through_proxy: bool,
+    server: str | None,
+    reviews: bool,
     as_json: bool,
     config_file: Path | None,
     store: Path | None,
@@ -119,9 +157,10 @@ def replay(
     """Ask both arms for what was really written in REPOSITORY's history, and compare.
 
     The tasks are places where a cursor really was. What is done is stored at once: stop at any time, and the same
-    command goes on from there.
+    command goes on from there. `codetrial replay --reviews --help` has the options of reviews.
     """
     import json
+    import shlex
 
     from rich.console import Console
 
@@ -130,6 +169,8 @@ def replay(
     from analysis.replay.paired import print_paired
     from codetrial.config import load
 
+    if server is not None and not through_proxy:
+        raise click.UsageError("--server is for --through-proxy.")
     config = load(repository, config_file=config_file)
     options = start.Options(
         repository=repository,
@@ -151,7 +192,13 @@ def replay(
             listing.write_bytes(lines.encode("utf-8", "replace"))
         if dry_run:
             return
-        done = start.replay(history, config, options, prepared, notes)
+        if through_proxy:
+            done = start.replay_through(
+                _way("through-proxy"), history, config, options, prepared, notes,
+                config_file=config_file, server=shlex.split(server or ""),
+            )  # fmt: skip
+        else:
+            done = start.replay(history, config, options, prepared, notes)
     start.tell_outcome(done, notes)
     if as_json:
         click.echo(json.dumps(done.paired.as_json(), indent=2))

@@ -17,10 +17,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from analysis.history import Change, Edit, FileChange
-from analysis.places import place_of
+from analysis.syntax import place_of
 from codetrial.records import Place
 
-__all__ = ["Chosen", "CursorKind", "CursorTask", "Windows", "choose"]
+__all__ = ["Chosen", "CursorKind", "CursorTask", "Moment", "Windows", "choose", "moments"]
 
 MIN_WRITTEN_CHARS = 3
 """Of the first line that is still to come: with fewer there is nothing worth suggesting."""
@@ -89,6 +89,17 @@ class Chosen:
     """Places that could have become tasks."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """The whole document as it stood when the cursor was at a task's place: what an editor has open there."""
+
+    task: CursorTask
+    before: str
+    after: str
+    typed: str
+    """What of the edit under way stands before the cursor already."""
+
+
 class _Spot(NamedTuple):
     """A place in one edit, before anything is cut out of the text."""
 
@@ -117,6 +128,18 @@ def choose(changes: Iterable[Change], *, seed: str, limit: int, per_file: int, w
                     heapq.heapreplace(kept, (rank, key, _task(change, file, spot, windows)))
     kept.sort(key=lambda entry: (_hash(seed, entry[2].commit), -entry[0]))
     return Chosen(tasks=tuple(_placed(task) for _, _, task in kept), commits=commits, places=places)
+
+
+def moments(change: Change, tasks: Iterable[CursorTask]) -> Iterator[Moment]:
+    """The documents of those tasks that belong to this commit, in file order."""
+    wanted = {task.key: task for task in tasks}
+    for file in change.files:
+        for number, edit in enumerate(file.edits):
+            for spot in _spots(number, edit):
+                task = wanted.get(_key(change, file, spot))
+                if task is not None:
+                    before, after = _around(file, spot)
+                    yield Moment(task=task, before=before, after=after, typed=edit.inserted[: spot.typed])
 
 
 def _drawn(spots: Sequence[_Spot], file: FileChange, order: random.Random, count: int) -> Iterator[_Spot]:
@@ -170,10 +193,7 @@ def _spots(number: int, edit: Edit) -> Iterator[_Spot]:
 
 def _task(change: Change, file: FileChange, spot: _Spot, windows: Windows) -> CursorTask:
     edit = file.edits[spot.edit]
-    shift = sum(len(e.inserted) - len(e.removed) for e in file.edits[: spot.edit])
-    # Up to the edit the file is as it became, after it as it was: edits are made in file order.
-    before = file.after[: edit.offset] + edit.inserted[: spot.typed]
-    after = file.before[edit.offset - shift + len(edit.removed) :]
+    before, after = _around(file, spot)
     prefix, suffix = before[-windows.prefix_chars :], after[: windows.suffix_chars]
     return CursorTask(
         key=_key(change, file, spot),
@@ -190,6 +210,14 @@ def _task(change: Change, file: FileChange, spot: _Spot, windows: Windows) -> Cu
         suffix=suffix,
         written=edit.inserted[spot.typed :][:WRITTEN_CHARS],
     )
+
+
+def _around(file: FileChange, spot: _Spot) -> tuple[str, str]:
+    """Up to the edit the file is as it became, after it as it was: edits are made in file order."""
+    edit = file.edits[spot.edit]
+    shift = sum(len(e.inserted) - len(e.removed) for e in file.edits[: spot.edit])
+    before = file.after[: edit.offset] + edit.inserted[: spot.typed]
+    return before, file.before[edit.offset - shift + len(edit.removed) :]
 
 
 def _placed(task: CursorTask) -> CursorTask:

@@ -91,24 +91,26 @@ class Paired:
         return plain
 
 
-_TASKS = """
-SELECT t.id, t.request_id AS "commit", t.document, t.language, t.place, t.session
+# A replay through the proxy is stored by the evaluator like any typing: one session a commit, whose id is the scripted
+# editor's version, and what was written is known when the file is saved. A task without that was interrupted.
+_CHOSEN = """
 FROM task t JOIN session s ON s.id = t.session
-WHERE t.trial = :trial AND t.door = 'replay' AND s.origin = 'replay' AND s.client_name = :client
+WHERE t.trial = :trial AND s.origin = 'replay' AND s.client_name = :client
   AND (:repository IS NULL OR s.repository = :repository)
-ORDER BY t.id
+  AND (t.door = 'replay' OR EXISTS (SELECT 1 FROM continuation w WHERE w.task = t.id AND w.horizon = 'save'))
 """
 
-_ATTEMPTS = """
-SELECT p.* FROM attempt p JOIN task t ON t.id = p.task JOIN session s ON s.id = t.session
-WHERE t.trial = :trial AND t.door = 'replay' AND s.origin = 'replay' AND s.client_name = :client
-  AND (:repository IS NULL OR s.repository = :repository)
+_TASKS = f"""
+SELECT t.id, CASE t.door WHEN 'replay' THEN t.request_id ELSE s.client_version END AS "commit", t.document, t.language,
+       t.place, t.session
+{_CHOSEN} ORDER BY t.id
 """
 
-_SCORES = """
-SELECT c.task, c.label, c.metric, c.value FROM score c JOIN task t ON t.id = c.task JOIN session s ON s.id = t.session
-WHERE t.trial = :trial AND t.door = 'replay' AND s.origin = 'replay' AND s.client_name = :client
-  AND c.horizon = 'commit' AND (:repository IS NULL OR s.repository = :repository)
+_ATTEMPTS = f"SELECT p.* FROM attempt p WHERE p.task IN (SELECT t.id {_CHOSEN})"
+
+_SCORES = f"""
+SELECT c.task, c.label, c.metric, c.value FROM score c JOIN task k ON k.id = c.task
+WHERE c.horizon = CASE k.door WHEN 'replay' THEN 'commit' ELSE 'save' END AND k.id IN (SELECT t.id {_CHOSEN})
 """
 
 

@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
@@ -18,7 +18,7 @@ from rich.text import Text as RichText
 
 from analysis.history import History, Selection
 from analysis.replay.book import Book
-from analysis.replay.cursors import Chosen, Windows, choose
+from analysis.replay.cursors import Chosen, CursorTask, Windows, choose
 from analysis.replay.cutoffs import Cutoff, cutoff_of
 from analysis.replay.paired import Paired, load_paired
 from analysis.replay.roots import Roots
@@ -34,20 +34,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLIENT",
+    "PROXY_CLIENT",
     "Options",
     "Prepared",
     "Replayed",
+    "Through",
+    "Walk",
     "Where",
     "database",
     "describe",
     "prepare",
+    "progress",
     "replay",
+    "replay_through",
     "tell",
     "tell_outcome",
     "where",
 ]
 
 CLIENT = "codetrial replay"
+PROXY_CLIENT = "codetrial replay through the proxy"
 
 ESTIMATE_AFTER = 10
 """Tasks of this run before any estimate: the first ones pay for connections and caches."""
@@ -110,12 +116,33 @@ class Replayed:
     store: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """What a replay needs to know that asks in another way than directly."""
+
+    tasks: Sequence[CursorTask]
+    place: "Where"
+    store: Path
+    config_file: Path | None
+    server: Sequence[str]
+    """The language server's command; empty: what is installed for each task's language."""
+
+
+class Through(Protocol):
+    """Another way from tasks to stored answers, such as through a real editor's proxy. See `codetrial.replays`."""
+
+    def __call__(
+        self, history: History, config: Config, options: Options, walk: Walk, console: Console, /
+    ) -> Outcome: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """A repository as privacy rules and prompts name it, and as records do."""
 
     name: str
     identity: str
+    origin: str
 
 
 def where(history: History) -> Where:
@@ -124,7 +151,7 @@ def where(history: History) -> Where:
     with Repo(history.root) as repository:
         origin = _origin(repository) or str(history.root)
     name = origin.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    return Where(name, hashlib.sha256(origin.encode("utf-8", "replace")).hexdigest()[:32])
+    return Where(name, hashlib.sha256(origin.encode("utf-8", "replace")).hexdigest()[:32], origin)
 
 
 def _origin(repository: "Repo") -> str | None:
@@ -211,8 +238,8 @@ def replay(history: History, config: Config, options: Options, prepared: Prepare
     tasks = prepared.chosen.tasks
     with closing(Roots(history, list(arms.values()))) as roots:
         try:
-            with _progress(console) as progress:
-                bar = progress.add_task("replaying", total=len(tasks), counted_from=0)
+            with progress(console) as shown:
+                bar = shown.add_task("replaying", total=len(tasks), counted_from=0)
                 outcome = asyncio.run(
                     run(
                         tasks,
@@ -223,8 +250,8 @@ def replay(history: History, config: Config, options: Options, prepared: Prepare
                         repository=place.name,
                         concurrency=options.concurrency,
                         budget_usd=options.budget_usd,
-                        on_start=lambda done: progress.update(bar, completed=done, counted_from=done),
-                        on_done=lambda: progress.advance(bar),
+                        on_start=lambda done: shown.update(bar, completed=done, counted_from=done),
+                        on_done=lambda: shown.advance(bar),
                     )
                 )
             reason = "finished" if outcome.stopped is None else "stopped"
@@ -233,6 +260,27 @@ def replay(history: History, config: Config, options: Options, prepared: Prepare
         finally:
             book.close(reason)
     paired = load_paired(path, trial.id, client=CLIENT, repository=place.identity)
+    return Replayed(prepared=prepared, outcome=outcome, paired=paired, store=path)
+
+
+def replay_through(
+    through: Through,
+    history: History,
+    config: Config,
+    options: Options,
+    prepared: Prepared,
+    console: Console,
+    *,
+    config_file: Path | None,
+    server: Sequence[str],
+) -> Replayed:
+    """The same tasks, asked in another way; stored and read like the direct replay, and never mixed with it."""
+    trial, _ = freeze(config)
+    place = where(history)
+    path = database(config, options.store)
+    walk = Walk(tasks=prepared.chosen.tasks, place=place, store=path, config_file=config_file, server=server)
+    outcome = through(history, config, options, walk, console)
+    paired = load_paired(path, trial.id, client=PROXY_CLIENT, repository=place.identity)
     return Replayed(prepared=prepared, outcome=outcome, paired=paired, store=path)
 
 
@@ -257,7 +305,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _progress(console: Console) -> Progress:
+def progress(console: Console) -> Progress:
+    """How far it is, with an honest estimate; tasks need the field `counted_from`."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), _Remaining(),
         console=console, disable=not console.is_terminal,
