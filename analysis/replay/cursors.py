@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from analysis.history import Change, Edit, FileChange
-from analysis.syntax import place_of
+from analysis.places import place_of
 from codetrial.records import Place
 
 __all__ = ["Chosen", "CursorKind", "CursorTask", "Moment", "Windows", "choose", "moments"]
