@@ -22,7 +22,7 @@ from codetrial.paths import data_dir
 from lsp_proxy.editors.jsonc import loads
 from lsp_proxy.editors.plan import Change, Plan, WholeFile, codetrial_command, read
 from lsp_proxy.editors.servers import config_home
-from lsp_proxy.editors.settings import Edit, Settings
+from lsp_proxy.editors.settings import Edit, Settings, section
 
 __all__ = ["EXTENSION", "FORKS", "IDENTIFIER", "PACKAGE", "Fork", "plan"]
 
@@ -41,12 +41,12 @@ class Fork:
 
     title: str
     command: str
-    folder: str
+    folder: str | None = None
     """Of its settings, within the platform's folder for such."""
     application: str | None = None
     """On macOS."""
-    is_server: bool = False
-    """Runs on a machine without a screen; its settings are data there."""
+    remote: str | None = None
+    """Of what it keeps on a machine that it works on from another, within the home there."""
 
     def program(self) -> str:
         """Its command by the full path if it can be found, or else as it is usually called."""
@@ -55,27 +55,39 @@ class Fork:
         inside = Path("/Applications", f"{self.application}.app", "Contents", "Resources", "app", "bin", self.command)
         return str(inside) if self.application and inside.exists() else self.command
 
-    def settings(self) -> Path:
-        if self.is_server and (data := os.environ.get("XDG_DATA_HOME")):
-            base = Path(data)
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Application Support"
-        else:
-            base = Path.home() / ".local" / "share" if self.is_server else config_home()
-        return base / self.folder / "User" / "settings.json"
+    def settings(self) -> list[Path]:
+        """The person's, and those of this machine, which hold the paths of programs if the window is elsewhere."""
+        library = Path.home() / "Library" / "Application Support"
+        if self.folder is None:
+            base = library if sys.platform == "darwin" else Path.home() / ".local" / "share"
+            data = Path(os.environ.get("XDG_DATA_HOME") or base) / "code-server"
+            return [data / "User" / "settings.json", data / "Machine" / "settings.json"]
+        found = [(library if sys.platform == "darwin" else config_home()) / self.folder / "User" / "settings.json"]
+        if self.remote is not None:
+            found.append(Path.home() / self.remote / "data" / "Machine" / "settings.json")
+        return found
 
 
 FORKS: Mapping[str, Fork] = {
-    "vscode": Fork(title="VS Code", command="code", folder="Code", application="Visual Studio Code"),
+    "vscode": Fork(
+        title="VS Code",
+        command="code",
+        folder="Code",
+        application="Visual Studio Code",
+        remote=".vscode-server",
+    ),
     "code-insiders": Fork(
         title="VS Code Insiders",
         command="code-insiders",
         folder="Code - Insiders",
         application="Visual Studio Code - Insiders",
+        remote=".vscode-server-insiders",
     ),
-    "code-server": Fork(title="code-server", command="code-server", folder="code-server", is_server=True),
-    "vscodium": Fork(title="VSCodium", command="codium", folder="VSCodium", application="VSCodium"),
-    "cursor": Fork(title="Cursor", command="cursor", folder="Cursor", application="Cursor"),
+    "code-server": Fork(title="code-server", command="code-server"),
+    "vscodium": Fork(
+        title="VSCodium", command="codium", folder="VSCodium", application="VSCodium", remote=".vscodium-server"
+    ),
+    "cursor": Fork(title="Cursor", command="cursor", folder="Cursor", application="Cursor", remote=".cursor-server"),
 }
 
 _WRAPPER = """\
@@ -99,15 +111,15 @@ esac
 
 def plan(editor: str = "vscode") -> Plan:
     fork = FORKS[editor]
-    program, settings = fork.program(), fork.settings()
-    servers = dict(_configured(editor, settings))
-    scripts = [_script(editor, path, value) for path, value in servers.values()]
+    program = fork.program()
     changes: list[Change] = [
-        WholeFile(path=_folder() / f"{editor}.json", content=json.dumps({"command": codetrial_command()}) + "\n"),
-        # Before the scripts: taking it back reads from them what stood there.
-        Settings(path=settings, wrap=partial(_wrap, servers), unwrap=partial(_unwrap, servers)),
-        *scripts,
+        WholeFile(path=_folder() / f"{editor}.json", content=json.dumps({"command": codetrial_command()}) + "\n")
     ]
+    for settings in fork.settings():
+        servers = dict(_configured(editor, settings))
+        # Before the scripts: what stood there is read from them.
+        changes.append(Settings(path=settings, wrap=partial(_wrap, servers), unwrap=partial(_unwrap, servers)))
+        changes += [_script(editor, script, value) for script, value in servers.values()]
     return Plan(
         editor=editor,
         changes=tuple(changes),
@@ -138,21 +150,19 @@ def _configured(editor: str, settings: Path) -> Iterator[tuple[Key, tuple[Path, 
     """For each such setting that is used: our script's place, and the program that the person named."""
     config = loads(read(settings), settings)
     for key in _known():
-        value = _at(config, key)
+        value = _named(config, key)
         if not isinstance(value, str) or not value or "${" in value:
             continue  # Unset, or with a variable that only the extension can resolve.
         path = Path(value)
         if WRAPPED in path.parts:
             yield key, (path, _original(path))
         else:
-            yield key, (_folder() / WRAPPED / editor / path.name, value)
+            yield key, (_folder() / WRAPPED / editor / settings.parent.name / path.name, value)
 
 
-def _at(config: Mapping[str, Any], key: Key) -> object:
-    found: object = config
-    for name in key:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+def _named(config: Mapping[str, Any], key: Key) -> object:
+    *outer, name = key
+    return (section(config, outer[0]) if outer else config).get(name)
 
 
 def _original(script: Path) -> str:
@@ -171,7 +181,7 @@ def _wrap(servers: Mapping[Key, tuple[Path, str]], _: Mapping[str, Any]) -> Iter
 
 def _unwrap(servers: Mapping[Key, tuple[Path, str]], config: Mapping[str, Any]) -> Iterator[Edit]:
     for key, (script, value) in servers.items():
-        if _at(config, key) == str(script):
+        if _named(config, key) == str(script):
             yield key, value
 
 

@@ -7,6 +7,7 @@ Needs npm; the package itself is kept in the repository, so that installing it n
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from xml.sax.saxutils import quoteattr
 from codetrial import __version__
 from lsp_proxy.editors.vscode import EXTENSION, PACKAGE
 
-__all__ = ["build", "digest", "main", "packed"]
+__all__ = ["build", "contents", "digest", "main", "packed"]
 
 LICENSE = Path(__file__).parents[3] / "LICENSE"
 BUILT_FROM = "built-from.txt"
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     content = build()
     if arguments.check:
-        is_same = PACKAGE.exists() and PACKAGE.read_bytes() == content
+        is_same = PACKAGE.exists() and contents(PACKAGE.read_bytes()) == contents(content)
         print(f"{PACKAGE} {'is what the sources give' if is_same else 'is out of date: build it again'}")
         return 0 if is_same else 1
     arguments.to.write_bytes(content)
@@ -108,14 +109,18 @@ def packed(bundle: Mapping[str, bytes]) -> bytes:
         f"extension/{BUILT_FROM}": f"{digest()}\n".encode(),
         **{f"extension/{name}": content for name, content in bundle.items()},
     }
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for name, content in files.items():
-                entry = zipfile.ZipInfo(name)  # 1980, no owner, no rights: nothing of this machine.
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                archive.writestr(entry, content)
-        file.seek(0)
-        return file.read()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)  # 1980, no owner, no rights: nothing of this machine.
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=9)
+    return file.getvalue()
+
+
+def contents(package: bytes) -> dict[str, bytes]:
+    """Its files. To be compared instead of the package, whose bytes depend on this machine's zlib."""
+    with zipfile.ZipFile(io.BytesIO(package)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def digest() -> str:

@@ -2,7 +2,7 @@
 const { execFile } = require('node:child_process');
 const path = require('node:path');
 const vscode = require('vscode');
-const { LanguageClient, State } = require('vscode-languageclient/node');
+const { LanguageClient, RevealOutputChannelOn, State } = require('vscode-languageclient/node');
 
 const chosen = require('./chosen.js');
 const { dataFolder, pauseNow, runtimeFolder, watchPause } = require('./state.js');
@@ -57,7 +57,11 @@ class Desk {
 
   /** One change at a time: settings may change while clients still start. */
   start() {
-    this.changing = this.changing.then(() => this.starting()).catch((fault) => this.complain(String(fault)));
+    this.changing = this.changing
+      .then(() => this.starting())
+      .catch((fault) => {
+        this.complain(String(fault)); // Nobody waits for the answer: the next change must not.
+      });
     return this.changing;
   }
 
@@ -109,6 +113,7 @@ class Desk {
       {
         documentSelector: server.languages.map((language) => ({ scheme: 'file', language })),
         outputChannel: this.log,
+        revealOutputChannelOn: RevealOutputChannelOn.Never, // What matters is said in a message.
       },
     );
     client.onDidChangeState(() => this.show());
