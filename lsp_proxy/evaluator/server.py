@@ -216,6 +216,8 @@ class EvaluatorServer(LanguageServer):
                 # Else the language server's answer would wait for ours, a merge budget at every keystroke.
                 self.protocol.notify("codetrial/later", {"id": wire_id})
             answer = yield session.answer, (arrival,), None
+            if self._has_relay and asked is Surface.MENU and answer is not None:
+                self.protocol.notify("codetrial/ready", {})
             return answer
 
         return handler

@@ -61,6 +61,8 @@ class Ledger:
         self._awaited: dict[bytes, _Awaited] = {}
         self.tokens: dict[str, None] = {}
         """Of the items that went out, oldest first."""
+        self.waits = True
+        """Whether the evaluator may answer a completion in time; it says so when that changes."""
 
     def __len__(self) -> int:
         return len(self._awaited)
@@ -76,7 +78,9 @@ class Ledger:
     def expect_menu(self, token: bytes) -> None:
         """A completion goes to the server now; its answer may get our item."""
         with self._lock:
-            self._awaited[id_key(token)] = _Awaited(token, is_inline=False, frame=None, due_ns=None)
+            entry = _Awaited(token, is_inline=False, frame=None, due_ns=None)
+            entry.is_late = not self.waits
+            self._awaited[id_key(token)] = entry
 
     def hold_inline(self, token: bytes, due_ns: int) -> None:
         """An inline completion that only we answer, by `due_ns` at the latest."""
@@ -114,9 +118,10 @@ class Ledger:
         return self._merged(entry, entry.frame or b"")
 
     def evaluator_is_late(self, token: bytes) -> Settled | None:
-        """The evaluator will not answer a completion in time: the server's answer waits no longer, or not at all."""
+        """The evaluator will not answer this completion in time, nor the next ones until it says that it may."""
         key = id_key(token)
         with self._lock:
+            self.waits = False
             entry = self._awaited.get(key)
             if entry is None or entry.is_inline:
                 return None

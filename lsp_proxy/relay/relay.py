@@ -366,6 +366,7 @@ class Relay:
         self._reader = FrameReader()
         self._asked_ns = None
         self._has_spoken = False
+        self.ledger.waits = True
         self.link.attach(connection, rewrite.notification("codetrial/session", self._session()))
         if self.is_paused:
             self.offer(rewrite.notification("codetrial/paused", {"paused": True}))
@@ -433,6 +434,8 @@ class Relay:
             token = rewrite.named_id(body)
             if token is not None and (settled := self.ledger.evaluator_is_late(token)) is not None:
                 self.carry_out(settled)
+        elif head.method == "codetrial/ready":
+            self.ledger.waits = True
         elif head.method is None and head.id is not None and head.id in self.ledger:
             self._hear_answer(head.id, body)
 

@@ -282,6 +282,21 @@ def test_nobody_waits_for_an_evaluator_that_says_it_will_be_late(
     settle(bridge, wire)
 
 
+def test_later_completions_wait_only_once_something_is_ready(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    wire.send(request(8, COMPLETION, do={"result": "[]"}))
+    bridge.hear(COMPLETION)
+    bridge.say(notification("codetrial/later", id=8))
+    assert wire.message()["id"] == 8
+    assert wire.ask(request(9, COMPLETION, do={"result": "[]"}))["result"] == []  # Though nobody has said anything.
+    bridge.hear(COMPLETION)
+    bridge.say(notification("codetrial/ready"))
+    settle(bridge, wire)
+    wire.send(request(10, COMPLETION, do={"result": "[]"}))
+    bridge.answer(bridge.hear(COMPLETION), [ITEM])
+    assert [item["label"] for item in wire.message()["result"]] == ["ours"]
+
+
 def test_one_that_was_late_and_still_beats_the_server_is_merged(menu: tuple[Wire, Bridge]) -> None:
     wire, bridge = menu
     wire.send(request(8, COMPLETION, do={"answer": False}))
