@@ -34,6 +34,7 @@ _origin = click.option(
 @_store
 @_trial
 @_origin
+@click.option("--door", type=click.Choice(["completions", "reviews"]), help="One alone; by default each that has data.")
 @click.option("--from", "shipped", metavar="URL", help="Read what `codetrial ship` wrote here instead of a database.")
 @click.option(
     "--engine",
@@ -53,6 +54,7 @@ def report(
     store: Path | None,
     trial: str | None,
     origin: str | None,
+    door: str | None,
     shipped: str | None,
     engine: str,
     since: str | None,
@@ -74,7 +76,7 @@ def report(
         return
     if sum((as_json, as_csv, as_markdown)) > 1:
         raise click.UsageError("Choose one of --json, --csv and --markdown.")
-    found = _made(_opened(store, shipped, engine), trial, origin, since, blind=blind)
+    found = _made(_opened(store, shipped, engine), trial, origin, since, door=door, blind=blind)
     if open_page and html_file is None:
         from codetrial.paths import data_dir
 
@@ -103,13 +105,27 @@ def report(
         click.launch(html_file.absolute().as_uri())
 
 
-def _made(source: "Source", trial: str | None, origin: str | None, since: str | None, *, blind: bool) -> dict[str, Any]:
+def _made(
+    source: "Source",
+    trial: str | None,
+    origin: str | None,
+    since: str | None,
+    *,
+    blind: bool,
+    door: str | None = None,
+) -> dict[str, Any]:
     from analysis import report as reports
+    from analysis.doors import DoorName
     from codetrial.records import Origin
 
     try:
         return reports.make(
-            source, trial=trial, origin=Origin(origin) if origin else None, since=_date(since), blind=blind
+            source,
+            trial=trial,
+            door=DoorName(door) if door else None,
+            origin=Origin(origin) if origin else None,
+            since=_date(since),
+            blind=blind,
         )
     finally:
         source.close()

@@ -52,7 +52,13 @@ __all__ = [
     "Guardrail",
     "Judgement",
     "Metric",
+    "failures_guardrail",
+    "guardrail_margin",
     "judge",
+    "latency_guardrail",
+    "named",
+    "setup_warnings",
+    "silent_arms",
 ]
 
 Floats = NDArray[np.float64]
@@ -196,11 +202,12 @@ class Judgement:
     sample_ratio: SampleRatio
     warnings: list[str]
 
-    def named(self, text: str, names: Mapping[ArmLabel, str]) -> str:
-        """A text with the arms' names, or with "Arm A" and "Arm B" while the trial is blind."""
-        for label in ArmLabel:
-            text = text.replace("{" + label.value + "}", names[label])
-        return text
+
+def named(text: str, names: Mapping[ArmLabel, str]) -> str:
+    """A text with the arms' names, or with "Arm A" and "Arm B" while the trial is blind."""
+    for label in ArmLabel:
+        text = text.replace("{" + label.value + "}", names[label])
+    return text
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -389,10 +396,7 @@ def _warnings(evidence: Evidence, ratio: SampleRatio) -> list[str]:
             f"Assigned counts (A {a:,}, B {b:,}, none {none:,}) do not fit the shares asked for: episodes were lost "
             "unevenly. Find out why before you believe any comparison."
         )
-    if not evidence.trial.is_manifest_intact:
-        found.append("The stored manifest does not match its hash: it was changed after the trial began.")
-    if evidence.sessions.dropped_events:
-        found.append(f"{evidence.sessions.dropped_events:,} events were dropped while recording; counts are too low.")
+    found += setup_warnings(evidence)
     if evidence.episodes.clock_jumps:
         found.append(
             f"{evidence.episodes.clock_jumps:,} episodes have impossible times: a clock was set. "
@@ -400,6 +404,22 @@ def _warnings(evidence: Evidence, ratio: SampleRatio) -> list[str]:
         )
     if cut_off := int(evidence.sessions.is_cut_off.sum()):
         found.append(f"{cut_off:,} sessions ended without saying so (killed?); what they had open is censored.")
+    return [*found, *silent_arms(evidence)]
+
+
+def setup_warnings(evidence: Evidence) -> list[str]:
+    """What is wrong with the trial itself, whichever door it has."""
+    found = []
+    if not evidence.trial.is_manifest_intact:
+        found.append("The stored manifest does not match its hash: it was changed after the trial began.")
+    if evidence.sessions.dropped_events:
+        found.append(f"{evidence.sessions.dropped_events:,} events were dropped while recording; counts are too low.")
+    return found
+
+
+def silent_arms(evidence: Evidence) -> list[str]:
+    """Arms of which no attempt gave an answer."""
+    found = []
     for label, counts in evidence.statuses.items():
         if counts and not counts.get("ok") and not counts.get("empty"):
             worst = max(counts, key=lambda status: counts[status])
@@ -409,18 +429,20 @@ def _warnings(evidence: Evidence, ratio: SampleRatio) -> list[str]:
     return found
 
 
-def _margin(evidence: Evidence, name: str) -> float:
+def guardrail_margin(evidence: Evidence, name: str) -> float:
+    """What counts as harm: the manifest's margin, or else the default."""
     margins = evidence.trial.settings.get("margins")
     found = margins.get(name) if isinstance(margins, Mapping) else None
     return float(found) if found is not None else DEFAULT_MARGINS[name]
 
 
 def _guardrails(evidence: Evidence) -> list[Guardrail]:
-    return [_latency(evidence), _failures(evidence), _retention(evidence), _cost(evidence)]
+    return [latency_guardrail(evidence), failures_guardrail(evidence), _retention(evidence), _cost(evidence)]
 
 
-def _latency(evidence: Evidence) -> Guardrail:
-    margin = _margin(evidence, "p95_latency")
+def latency_guardrail(evidence: Evidence) -> Guardrail:
+    """Whether one arm is proven to be slower."""
+    margin = guardrail_margin(evidence, "p95_latency")
     found = {}
     for label, latencies in evidence.latencies.items():
         lows, highs = bin_edges(latencies.bins)
@@ -451,8 +473,9 @@ def quantile_text(found: Quantile | None) -> str:
     return f"{found.value:,.0f} ms ({low} to {high})"
 
 
-def _failures(evidence: Evidence) -> Guardrail:
-    margin = _margin(evidence, "failure_rate")
+def failures_guardrail(evidence: Evidence) -> Guardrail:
+    """Whether one arm is proven to fail more often."""
+    margin = guardrail_margin(evidence, "failure_rate")
     size = len(evidence.sessions)
     failed, tried = {}, {}
     for label, sums in evidence.attempts.items():
@@ -482,7 +505,7 @@ def _failures(evidence: Evidence) -> Guardrail:
 
 
 def _retention(evidence: Evidence) -> Guardrail:
-    margin = _margin(evidence, "retention")
+    margin = guardrail_margin(evidence, "retention")
     last = {}
     for label, seen in evidence.retention.items():
         points = kaplan_meier(HORIZONS_S, seen.at_risk, seen.gone, seen.censored, alpha=ALPHA / GUARDED / 2)
@@ -526,7 +549,7 @@ def _cost(evidence: Evidence) -> Guardrail:
         title="Cost per 1,000 kept characters",
         a=text(ArmLabel.A),
         b=text(ArmLabel.B),
-        margin=f"{_margin(evidence, 'cost'):.0%} dearer",
+        margin=f"{guardrail_margin(evidence, 'cost'):.0%} dearer",
         harms=None,
         note="No interval, so it never decides; see the cost section.",
     )

@@ -81,7 +81,7 @@ class TrialConfig:
     sample: Share = 1.0
     """Share of the episodes that are evaluated at all; bounds the cost."""
     primary_metric: str = "acceptance"
-    """What decides: `acceptance`, `agreement`, `kept_chars`, or `acted_on`, by which reviews are decided in any case."""
+    """What decides: `acceptance`, `agreement` or `kept_chars`; reviews are always decided by `acted_on`."""
     force: bool = False
     """Start even on an arm whose last `codetrial arms check` found garbage; the manifest records it."""
     margins: Mapping[str, float] = field(default_factory=dict)

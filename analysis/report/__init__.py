@@ -1,15 +1,23 @@
 """Reports of a trial, all from one set of numbers: terminal, HTML, Markdown, JSON, CSV."""
 
 import json
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from analysis.queries import gather
-from analysis.report.numbers import numbers
+from analysis.doors import DoorName, choose
+from analysis.queries import Evidence, gather
+from analysis.report.numbers import SCHEMA, header, naming, numbers
+from analysis.report.reviews import review_numbers
+from analysis.review_verdict import judge_reviews
+from analysis.reviews import gather_reviews
 from analysis.source import Source
-from analysis.verdict import judge
+from analysis.statistics import ALPHA
+from analysis.verdict import Decision, judge
+from codetrial import __version__
+from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import Origin
 
@@ -22,18 +30,55 @@ def make(
     source: Source,
     *,
     trial: str | None = None,
+    door: DoorName | None = None,
     origin: Origin | None = None,
     since: str | None = None,
     now: datetime | None = None,
     blind: bool = False,
 ) -> Json:
-    """The report as numbers.
+    """The report as numbers: of completions, of reviews, or of both where both have data.
 
     Raises:
         EvidenceError: there is no such trial, or what is stored cannot be read.
     """
-    evidence = gather(source, trial=trial, origin=origin, since=since, now=now)
-    return numbers(evidence, judge(evidence), blind=blind)
+    doors = choose(source, trial=trial, door=door)
+    moment = now or now_utc()
+    gathered = {
+        name: gather(source, trial=facts.id, origin=origin, since=since, now=moment)
+        for name, facts in zip(DoorName, doors, strict=True)
+        if facts is not None
+    }
+    completions, reviewed = gathered.get(DoorName.COMPLETIONS), gathered.get(DoorName.REVIEWS)
+    judged = None if completions is None else judge(completions)
+    findings = None if reviewed is None else gather_reviews(source, reviewed)
+    judged_reviews = None if reviewed is None or findings is None else judge_reviews(reviewed, findings)
+    # The arms are the same at both doors: a name given away at one would lift the blind from the other.
+    is_hidden = blind and any(j is not None and j.decision is Decision.NOT_YET for j in (judged, judged_reviews))
+    report: Json = {
+        "schema": SCHEMA,
+        "codetrial_version": __version__,
+        "made_at": utc_text(moment),
+        "store": source.place,
+        "door": "both" if len(gathered) == len(DoorName) else next(iter(gathered)).value,
+        "alpha": ALPHA,
+        "reviews": None,
+    }
+    if reviewed is not None and findings is not None and judged_reviews is not None:
+        called = naming(reviewed, is_hidden=is_hidden)
+        report["reviews"] = review_numbers(reviewed, findings, judged_reviews, called)
+        report |= header(reviewed, judged_reviews, called)
+    if completions is not None and judged is not None:
+        called = naming(completions, is_hidden=is_hidden)
+        report |= header(completions, judged, called) | numbers(completions, judged, called)
+    for found in (report, report["reviews"] or {}):
+        if found:
+            found["trial"] = {**found["trial"], "other_trials_in_store": _others(gathered.values())}
+    return report
+
+
+def _others(gathered: Collection[Evidence]) -> int:
+    """Trials that this report says nothing about."""
+    return next(iter(gathered)).other_trials + 1 - len(gathered)
 
 
 def write_html(report: Json, path: Path) -> None:

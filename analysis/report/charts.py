@@ -61,7 +61,7 @@ def effect_over_time(report: Report) -> str | None:
     scale = primary["scale"]
     names = {label: report["arms"][label]["name"] for label in ("A", "B")}
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(7.6, 3.5)
+        figure, axes = new_figure(7.6, 3.5)
         units = over_time["units"]
         low, high, middle = ([v * scale for v in over_time[k]] for k in ("low", "high", "estimate"))
         axes.axhspan(-primary["margin"] * scale, primary["margin"] * scale, color=MARGIN, alpha=0.35, linewidth=0)
@@ -82,7 +82,7 @@ def effect_over_time(report: Report) -> str | None:
         axes.text(0.995, 0.97, f"{names['A']} better ↑", transform=axes.transAxes, ha="right", va="top")
         axes.text(0.995, 0.03, f"{names['B']} better ↓", transform=axes.transAxes, ha="right", va="bottom")
         last = words.interval(primary["over_episodes"], scale, primary["unit"])
-        return _svg(
+        return to_svg(
             figure,
             "effect",
             f"{names['A']} minus {names['B']}: estimate and 95% confidence sequence",
@@ -96,7 +96,7 @@ def funnel(report: Report) -> str | None:
     if not any(step["count"] for arm in steps.values() for step in arm):
         return None
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(7.6, 3.6)
+        figure, axes = new_figure(7.6, 3.6)
         tips = {}
         for offset, (label, arm) in zip((-0.19, 0.19), steps.items(), strict=True):
             first = arm[0]["count"]
@@ -123,7 +123,7 @@ def funnel(report: Report) -> str | None:
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         figure.legend(loc="outside lower center", ncols=2)
-        return _svg(
+        return to_svg(
             figure,
             "funnel",
             "From assigned to kept",
@@ -138,7 +138,7 @@ def latency(report: Report) -> str | None:
     if not any(len(points) > 1 for points in curves.values()):
         return None
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(7.6, 3.3)
+        figure, axes = new_figure(7.6, 3.3)
         for label, points in curves.items():
             if points:
                 xs, ys = [x for x, _ in points], [y * 100 for _, y in points]
@@ -158,7 +158,7 @@ def latency(report: Report) -> str | None:
             f"95th percentile {words.quantile(report['arms'][label]['latency_ms']['p95'])}"
             for label in ("A", "B")
         ]
-        return _svg(figure, "latency", "How fast answers are complete", "; ".join(texts) + ".")
+        return to_svg(figure, "latency", "How fast answers are complete", "; ".join(texts) + ".")
 
 
 def retention(report: Report) -> str | None:
@@ -169,7 +169,7 @@ def retention(report: Report) -> str | None:
     if not any(curves.values()):
         return None
     with mpl.rc_context(SETTINGS):
-        figure, axes = _figure(7.6, 3.3)
+        figure, axes = new_figure(7.6, 3.3)
         tips = {}
         for label, points in curves.items():
             if not points:
@@ -198,10 +198,10 @@ def retention(report: Report) -> str | None:
                 texts.append(
                     f"{report['arms'][label]['name']}: {points[-1]['survival']:.0%} after {points[-1]['horizon_s']} s"
                 )
-        return _svg(figure, "retention", "Taken text that still stands", "; ".join(texts) + ".", tips)
+        return to_svg(figure, "retention", "Taken text that still stands", "; ".join(texts) + ".", tips)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     # Not pyplot: it keeps figures and picks a display.
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0)
@@ -210,7 +210,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _svg(figure: Figure, name: str, title: str, description: str, tips: Mapping[str, str] | None = None) -> str:
+def to_svg(figure: Figure, name: str, title: str, description: str, tips: Mapping[str, str] | None = None) -> str:
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = out.getvalue()

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.report import charts, words
+from analysis.report import charts, review_charts, reviews_text, words
 
 __all__ = ["page"]
 
@@ -23,14 +23,26 @@ def page(report: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["words"] = words
-    drawings = {
-        "effect": charts.effect_over_time(report),
-        "funnel": charts.funnel(report),
-        "latency": charts.latency(report),
-        "retention": charts.retention(report),
-    }
+    environment.globals["texts"] = reviews_text
+    drawings: dict[str, str | None] = {}
+    has_completions = "arms" in report
+    if has_completions:
+        drawings |= {
+            "effect": charts.effect_over_time(report),
+            "funnel": charts.funnel(report),
+            "latency": charts.latency(report),
+            "retention": charts.retention(report),
+        }
+    if report["reviews"] is not None:
+        drawings |= {
+            "acted_on": review_charts.acted_on(report["reviews"]),
+            "net_over_time": review_charts.net_over_time(report["reviews"]),
+        }
     return environment.get_template("page.html").render(
-        report=report, charts=drawings, heat=heat_map(report), ruler=_ruler(report)
+        report=report,
+        charts=drawings,
+        heat=heat_map(report) if has_completions else None,
+        ruler=_ruler(report) if has_completions else None,
     )
 
 

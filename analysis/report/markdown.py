@@ -3,22 +3,54 @@
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.report import words
+from analysis.report import reviews_text, words
 
 __all__ = ["to_markdown"]
 
 
 def to_markdown(report: Mapping[str, Any]) -> str:
-    """The verdict, a table, and what limits them."""
-    verdict, size = report["verdict"], report["size"]
-    a, b = report["arms"]["A"], report["arms"]["B"]
+    """The verdict, a table, and what limits them; of each door that has data."""
+    parts = [_completions(report)] if "arms" in report else []
+    if report["reviews"] is not None:
+        parts.append(_reviews(report["reviews"]))
+    return "\n".join("\n".join(part) + "\n" for part in parts)
+
+
+def _head(found: Mapping[str, Any]) -> list[str]:
+    verdict = found["verdict"]
     lines = [f"**{_plain(verdict['sentence'])}**", ""]
-    if report["banner"]:
-        lines += [f"> {report['banner']}", ""]
+    if found["banner"]:
+        lines += [f"> {found['banner']}", ""]
     lines += [f"- {_plain(text)}" for text in verdict["reasons"]]
     lines += [f"- Warning: {_plain(text)}" for text in verdict["warnings"]]
     if verdict["reasons"] or verdict["warnings"]:
         lines.append("")
+    return lines
+
+
+def _reviews(found: Mapping[str, Any]) -> list[str]:
+    lines = _head(found)
+    names = " | ".join(_plain(found["arms"][label]["name"]) for label in ("A", "B"))
+    lines += [f"| Review findings acted on | {names} | A minus B (95% interval) |", "| --- | ---: | ---: | ---: |"]
+    rows = [
+        *reviews_text.finding_lines(found),
+        *reviews_text.shared_lines(found),
+        *reviews_text.signal_lines(found),
+        *reviews_text.cost_lines(found),
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", *(f"- {_plain(note)}" for note in reviews_text.notes(found)), ""]
+    lines.append(
+        f"{_plain(reviews_text.size_line(found))} Intervals hold whenever they are looked at. "
+        f"Manifest `{found['trial']['manifest_hash'][:12]}`."
+    )
+    return lines
+
+
+def _completions(report: Mapping[str, Any]) -> list[str]:
+    size = report["size"]
+    a, b = report["arms"]["A"], report["arms"]["B"]
+    lines = _head(report)
     names = f"{_plain(a['name'])} | {_plain(b['name'])}"
     lines += [f"| | {names} | difference (95% interval) |", "| --- | ---: | ---: | ---: |"]
     for effect in report["effects"].values():
@@ -43,7 +75,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         f"{size['developers']} developers, {size['days']:.1f} days; origin: {report['origin']}. Intervals hold "
         f"whenever they are looked at. Manifest `{report['trial']['manifest_hash'][:12]}`.",
     ]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _plain(text: str) -> str:

@@ -5,19 +5,19 @@ both together. Unknown is null, never zero.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from analysis.cost import arm_costs, requests_per_month
 from analysis.queries import HORIZONS_S, Evidence
-from analysis.statistics import ALPHA, MIN_CLUSTERS, MIN_DEVELOPERS, Interval, bin_edges, kaplan_meier, quantile
-from analysis.verdict import Decision, Effect, Judgement
-from codetrial import __version__
-from codetrial.clock import utc_text
+from analysis.report.arms import guardrail_numbers, latency_numbers
+from analysis.review_verdict import ReviewJudgement
+from analysis.statistics import MIN_CLUSTERS, MIN_DEVELOPERS, Interval, kaplan_meier
+from analysis.verdict import Effect, Judgement, named
 from codetrial.records import ArmLabel, Origin
 
-__all__ = ["SCHEMA", "arm_names", "numbers"]
+__all__ = ["SCHEMA", "Naming", "header", "naming", "numbers"]
 
 SCHEMA = "codetrial/report/1"
 
@@ -38,30 +38,28 @@ FUNNEL_STEPS = (
     ("kept", "Still there after 30 s"),
 )
 
-LATENCY_POINTS = 120
+
+class Naming(NamedTuple):
+    """What to call the arms."""
+
+    names: Mapping[ArmLabel, str]
+    is_hidden: bool
 
 
-def arm_names(evidence: Evidence, judgement: Judgement, *, blind: bool) -> Mapping[ArmLabel, str]:
-    """What to call the arms: by name, unless the trial is to stay blind until it is decided."""
-    hidden = blind and judgement.decision is Decision.NOT_YET
-    names = {label: f"Arm {label.value}" if hidden else evidence.arms[label].name for label in ArmLabel}
+def naming(evidence: Evidence, *, is_hidden: bool) -> Naming:
+    """By name, or by label alone; two arms of one name are told apart."""
+    names = {label: f"Arm {label.value}" if is_hidden else evidence.arms[label].name for label in ArmLabel}
     if names[ArmLabel.A] == names[ArmLabel.B]:
         names = {label: f"{name} ({label.value})" for label, name in names.items()}
-    return names
+    return Naming(names, is_hidden)
 
 
-def numbers(evidence: Evidence, judgement: Judgement, *, blind: bool = False) -> Json:
-    """Everything a report says."""
-    names = arm_names(evidence, judgement, blind=blind)
-    is_hidden = blind and judgement.decision is Decision.NOT_YET
+def header(evidence: Evidence, judgement: Judgement | ReviewJudgement, called: Naming) -> Json:
+    """What every report begins with, whichever door it is about."""
     return {
-        "schema": SCHEMA,
-        "codetrial_version": __version__,
-        "made_at": utc_text(evidence.now),
-        "store": evidence.place,
         "origin": evidence.origin.value,
         "banner": BANNERS.get(evidence.origin),
-        "is_blind": is_hidden,
+        "is_blind": called.is_hidden,
         "trial": {
             "id": evidence.trial.id,
             "name": evidence.trial.name,
@@ -78,26 +76,21 @@ def numbers(evidence: Evidence, judgement: Judgement, *, blind: bool = False) ->
         "verdict": {
             "decision": judgement.decision.value,
             "winner": judgement.winner.value if judgement.winner else None,
-            "sentence": judgement.named(judgement.sentence, names),
-            "reasons": [judgement.named(text, names) for text in judgement.reasons],
-            "warnings": [judgement.named(text, names) for text in judgement.warnings],
+            "sentence": named(judgement.sentence, called.names),
+            "reasons": [named(text, called.names) for text in judgement.reasons],
+            "warnings": [named(text, called.names) for text in judgement.warnings],
         },
-        "arms": {label.value: _arm(evidence, label, names[label], is_hidden=is_hidden) for label in ArmLabel},
+    }
+
+
+def numbers(evidence: Evidence, judgement: Judgement, called: Naming) -> Json:
+    """Everything a report says about completions."""
+    return {
+        "arms": {label.value: _arm(evidence, label, called) for label in ArmLabel},
         "size": _size(evidence),
         "primary": _effect(judgement.primary),
         "effects": {name: _effect(effect) for name, effect in judgement.effects.items()},
-        "guardrails": [
-            {
-                "name": g.name,
-                "title": g.title,
-                "a": g.a,
-                "b": g.b,
-                "margin": g.margin,
-                "harms": g.harms.value if g.harms else None,
-                "note": g.note,
-            }
-            for g in judgement.guardrails
-        ],
+        "guardrails": guardrail_numbers(judgement.guardrails),
         "forecast": {
             "detectable": judgement.forecast.detectable,
             "detectable_in_30_days": judgement.forecast.detectable_in_30_days,
@@ -128,7 +121,6 @@ def numbers(evidence: Evidence, judgement: Judgement, *, blind: bool = False) ->
         "incidents": dict(evidence.incidents),
         "tasks_by_day": dict(evidence.tasks_by_day),
         "requests_per_month": requests_per_month(evidence),
-        "alpha": ALPHA,
     }
 
 
@@ -186,19 +178,18 @@ def _rounded(values: Any) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def _arm(evidence: Evidence, label: ArmLabel, name: str, *, is_hidden: bool) -> Json:
-    facts, latencies = evidence.arms[label], evidence.latencies[label]
-    lows, highs = bin_edges(latencies.bins)
+def _arm(evidence: Evidence, label: ArmLabel, called: Naming) -> Json:
+    facts = evidence.arms[label]
     retention = evidence.retention[label]
     points = kaplan_meier(HORIZONS_S, retention.at_risk, retention.gone, retention.censored)
     cost = arm_costs(evidence)[label]
     statuses = evidence.statuses[label]
     return {
-        "name": name,
-        "fingerprint": None if is_hidden else facts.fingerprint,
-        "model": None if is_hidden else facts.definition.get("model"),
-        "api": None if is_hidden else facts.definition.get("api"),
-        "is_self_hosted": None if is_hidden else facts.is_self_hosted,
+        "name": called.names[label],
+        "fingerprint": None if called.is_hidden else facts.fingerprint,
+        "model": None if called.is_hidden else facts.definition.get("model"),
+        "api": None if called.is_hidden else facts.definition.get("api"),
+        "is_self_hosted": None if called.is_hidden else facts.is_self_hosted,
         "funnel": [
             {"step": step, "title": title, "count": evidence.funnel[label][step]} for step, title in FUNNEL_STEPS
         ],
@@ -206,12 +197,7 @@ def _arm(evidence: Evidence, label: ArmLabel, name: str, *, is_hidden: bool) -> 
         "attempts": sum(statuses.values()),
         "statuses": dict(statuses),
         "errors": dict(evidence.errors[label]),
-        "latency_ms": {f"p{p}": _quantile(lows, highs, latencies.counts, p / 100) for p in (50, 95)}
-        | {
-            "timed": int(latencies.counts.sum()),
-            "not_timed": latencies.cut_off,
-            "ecdf": _ecdf(highs, latencies.counts),
-        },
+        "latency_ms": latency_numbers(evidence.latencies[label]),
         "retention": [
             {
                 "horizon_s": int(p.horizon_s),
@@ -237,20 +223,6 @@ def _arm(evidence: Evidence, label: ArmLabel, name: str, *, is_hidden: bool) -> 
             "tokens_out_per_completion": cost.tokens_out_per_completion,
         },
     }
-
-
-def _quantile(lows: Any, highs: Any, counts: Any, p: float) -> Json | None:
-    found = quantile(lows, highs, counts, p, alpha=ALPHA / 2)
-    return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
-
-
-def _ecdf(highs: Any, counts: Any) -> list[list[float]]:
-    """Points (milliseconds, share at or below), few enough for a page."""
-    if not len(counts):
-        return []
-    shares = np.cumsum(counts) / counts.sum()
-    chosen = np.unique(np.linspace(0, len(shares) - 1, LATENCY_POINTS).round().astype(int))
-    return [[round(float(highs[i]), 2), round(float(shares[i]), 5)] for i in chosen]
 
 
 def _size(evidence: Evidence) -> Json:

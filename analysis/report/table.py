@@ -26,6 +26,13 @@ def _rows(report: Mapping[str, Any]) -> Iterator[Row]:
     yield "verdict", "winner", "", report["verdict"]["winner"], None, None
     yield "trial", "origin", "", report["origin"], None, None
     yield "trial", "manifest_hash", "", report["trial"]["manifest_hash"], None, None
+    if report["reviews"] is not None:
+        yield from _reviews(report["reviews"])
+    if "arms" in report:
+        yield from _completions(report)
+
+
+def _completions(report: Mapping[str, Any]) -> Iterator[Row]:
     for name, value in report["size"].items():
         yield "size", name, "", value, None, None
     for effect in report["effects"].values():
@@ -40,15 +47,55 @@ def _rows(report: Mapping[str, Any]) -> Iterator[Row]:
         yield "stratum", f"{s['language']}/{s['place']}/accepted", s["arm"], s["accepted"], None, None
 
 
+def _reviews(found: Mapping[str, Any]) -> Iterator[Row]:
+    yield "reviews", "decision", "", found["verdict"]["decision"], None, None
+    yield "reviews", "winner", "", found["verdict"]["winner"], None, None
+    yield "reviews", "manifest_hash", "", found["trial"]["manifest_hash"], None, None
+    for name, value in found["size"].items():
+        yield "reviews size", name, "", value, None, None
+    yield "reviews acted_on", "posted minus held back", "A-B", *_limits(found["primary"])
+    for label in ("A", "B"):
+        arm = found["arms"][label]
+        yield "reviews arm", "name", label, arm["name"], None, None
+        yield from _stratum(arm["own"], label)
+        for kind, n in arm["signals"].items():
+            yield "reviews signal", kind, label, n, None, None
+        for status, n in arm["statuses"].items():
+            yield "reviews status", status, label, n, None, None
+        yield from _quantiles("reviews latency_ms", arm, label)
+        for name, value in arm["cost"].items():
+            yield "reviews cost", name, label, value, None, None
+    yield from _stratum(found["shared"], "both")
+
+
+def _stratum(found: Mapping[str, Any], label: str) -> Iterator[Row]:
+    for name in ("findings", "posted_by_rule", "open", "not_observed", "held_back_near_posted"):
+        yield "reviews findings", name, label, found[name], None, None
+    for name in ("posted", "held_back"):
+        rate = found[name]
+        yield "reviews acted_on", name, label, rate["rate"], rate["low"], rate["high"]
+        yield "reviews findings", name, label, rate["findings"], None, None
+    yield "reviews acted_on", "posted minus held back", label, *_limits(found["net"])
+
+
+def _limits(found: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    interval = found["interval"] or {"low": None, "high": None}
+    return found["estimate"], interval["low"], interval["high"]
+
+
+def _quantiles(section: str, arm: Mapping[str, Any], label: str) -> Iterator[Row]:
+    for name in ("p50", "p95"):
+        q = arm["latency_ms"][name] or {"value": None, "low": None, "high": None}
+        yield section, name, label, q["value"], q["low"], q["high"]
+
+
 def _arm(label: str, arm: Mapping[str, Any]) -> Iterator[Row]:
     yield "arm", "name", label, arm["name"], None, None
     for step in arm["funnel"]:
         yield "funnel", step["step"], label, step["count"], None, None
     for status, n in arm["statuses"].items():
         yield "status", status, label, n, None, None
-    for name in ("p50", "p95"):
-        q = arm["latency_ms"][name] or {"value": None, "low": None, "high": None}
-        yield "latency_ms", name, label, q["value"], q["low"], q["high"]
+    yield from _quantiles("latency_ms", arm, label)
     for point in arm["retention"]:
         yield "retention", f"{point['horizon_s']}s", label, point["survival"], point["low"], point["high"]
     for name, value in arm["cost"].items():

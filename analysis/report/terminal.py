@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report import words
+from analysis.report import reviews_text, words
+from analysis.report.reviews_terminal import review_parts
 
 __all__ = ["render", "to_text"]
 
@@ -33,6 +34,23 @@ def to_text(report: Report, *, width: int = 100) -> str:
 
 def render(report: Report, console: Console) -> None:
     """Print it; the first line is the verdict."""
+    reviews = report["reviews"]
+    if "arms" in report:
+        _head(report, _size_line(report), console)
+        for part in _parts(report, console.width):
+            console.print()
+            console.print(part)
+        if reviews is not None:
+            console.print()
+            console.rule("Reviews", align="left")
+    if reviews is not None:
+        _head(reviews, reviews_text.size_line(reviews), console)
+        for part in review_parts(reviews):
+            console.print()
+            console.print(part)
+
+
+def _head(report: Report, size: str, console: Console) -> None:
     verdict = report["verdict"]
     console.print(Text(verdict["sentence"], style=COLOURS[verdict["decision"]]), soft_wrap=True)
     if report["banner"]:
@@ -41,10 +59,7 @@ def render(report: Report, console: Console) -> None:
         console.print(Text(reason, style="dim"))
     for warning in verdict["warnings"]:
         console.print(Text(f"Warning: {warning}", style="bold red"))
-    console.print(Text(_size_line(report), style="dim"))
-    for part in _parts(report, console.width):
-        console.print()
-        console.print(part)
+    console.print(Text(size, style="dim"))
 
 
 def _size_line(report: Report) -> str:

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["UNKNOWN", "count", "effect", "interval", "ms", "percent", "quantile", "signed", "usd"]
+__all__ = ["UNKNOWN", "count", "effect", "interval", "ms", "percent", "plural", "quantile", "signed", "usd"]
 
 UNKNOWN = "unknown"
 
 
 def count(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def percent(value: float | None, digits: int = 0) -> str:
