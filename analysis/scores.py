@@ -15,13 +15,23 @@ is never to be read as zero. All measures but `saved_chars` lie in [0, 1] and 1 
 
 import keyword
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from analysis.syntax import error_count, tokens
 
-__all__ = ["SCORER_VERSION", "Kept", "kept_share", "kept_state", "properties", "score"]
+__all__ = [
+    "MOSTLY_KEPT",
+    "SCORER_VERSION",
+    "Kept",
+    "Retained",
+    "kept_share",
+    "kept_state",
+    "properties",
+    "retained",
+    "score",
+]
 
 SCORER_VERSION = "1"
 
@@ -32,6 +42,16 @@ TOKENS_LIMIT = 2_000
 """Per text; a suggestion has some hundred, and the distance grows with the product of both."""
 
 Kept = Literal["found", "edited", "gone"]
+
+
+class Retained(NamedTuple):
+    """What is left of a text."""
+
+    share: float | None
+    """As `kept_share`; None if the text has no token."""
+    char_distance: int
+    """Levenshtein distance in characters: published retention measures divide it by the longer length."""
+    token_distance: int
 
 
 def score(suggestion: str, continuation: str | None, language: str) -> Mapping[str, float | None]:
@@ -102,6 +122,16 @@ def kept_share(accepted: str, standing: str | None, language: str) -> float | No
     blocks = LCSseq.opcodes(mine, theirs)
     kept = sum(sum(map(len, mine[b.src_start : b.src_end])) for b in blocks if b.tag == "equal")
     return kept / total
+
+
+def retained(accepted: str, standing: str, language: str) -> Retained:
+    """How far what stands now is from what stood there; "" stands where nothing is left."""
+    mine, theirs = tokens(accepted, language)[:TOKENS_LIMIT], tokens(standing, language)[: 2 * TOKENS_LIMIT]
+    return Retained(
+        kept_share(accepted, standing, language),
+        Levenshtein.distance(accepted, standing),
+        Levenshtein.distance(mine, theirs),
+    )
 
 
 def kept_state(share: float) -> Kept:

@@ -7,7 +7,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from analysis.scores import SCORER_VERSION, kept_share, score
+from analysis.scores import SCORER_VERSION, retained, score
+from analysis.syntax import language_of
 from codetrial.clock import utc_text
 from codetrial.ids import new_id
 from codetrial.records import (
@@ -20,15 +21,18 @@ from codetrial.records import (
     Score,
 )
 from lsp_proxy.evaluator.acceptance import Offer, Rhythm, Verdict, squeeze
-from lsp_proxy.evaluator.continuations import TEXT_LIMIT, Due, Horizon, Suggested, Watch, Watches
+from lsp_proxy.evaluator.continuations import TEXT_LIMIT, Due, Horizon, Sight, Suggested, Watch, Watches, look
 from lsp_proxy.evaluator.documents import Documents, View
-from lsp_proxy.evaluator.edits import Edit, Point, Span
+from lsp_proxy.evaluator.edits import Edit, Point, Span, after
 from lsp_proxy.evaluator.recorder import Recorder
 
 __all__ = ["Observer"]
 
 OUTSIDE_CHARS = 12
 """Fewer inserted at once may be a word from the language server's own list."""
+
+OUTSIDE_WATCHES = 200
+"""Outside insertions that are followed at a time: an assistant that rewrites a project makes more, all alike."""
 
 ANSWER, KEYSTROKE = "answer", "keystroke"
 """Horizons of scores that do not wait for a continuation: the answer itself, and the first keystroke after it."""
@@ -60,6 +64,7 @@ class Observer:
         self._by_token: dict[str, tuple[str, Offer]] = {}
         self._removed: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=UNDO_MEMORY))
         self._kept: set[str] = set()
+        self._typed: dict[str, int] = defaultdict(int)
 
     # What happens to documents.
 
@@ -71,8 +76,8 @@ class Observer:
             self.documents.apply(method, params)
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        self._watches.follow(uri, edits, self._now())
         view = self.documents.view(uri)
+        self._watches.follow(uri, edits, self._now(), view)
         is_explained = False
         for offer in self._offers.get(uri, ()):
             touching = [edit for edit in edits if offer.span.follow(edit)]
@@ -92,17 +97,22 @@ class Observer:
     def lost(self, uri: str, reason: str) -> None:
         self._recorder.count(f"document_{reason}")
         for due in self._watches.close(uri):
-            self._put_continuation(due, ContinuationState.UNKNOWN, reason, None)
+            self._put_unseen(due, ContinuationState.UNKNOWN, reason)
         self._finish_all(uri, reason, is_known=False)
 
     def closed(self, uri: str) -> None:
         for due in self._watches.close(uri):
-            self._put_continuation(due, ContinuationState.CENSORED, "closed", None)
+            self._put_unseen(due, ContinuationState.CENSORED, "closed")
         self._finish_all(uri, "closed", is_known=True)
         self._removed.pop(uri, None)
+        self._typed.pop(uri, None)
 
     def hints(self, uri: str) -> Sequence[Point]:
         return [offer.span.end for offer in self._offers.get(uri, ()) if offer.is_open]
+
+    def typed_chars(self, uri: str) -> int:
+        """What was typed in a document since this was last asked; without what was taken or inserted at once."""
+        return self._typed.pop(uri, 0)
 
     # What is offered and watched.
 
@@ -117,7 +127,7 @@ class Observer:
         self._watches.start(watch)
         if watch.is_closed:
             for due in self._watches.censored(watch):
-                self._put_continuation(due, ContinuationState.CENSORED, "closed", None)
+                self._put_unseen(due, ContinuationState.CENSORED, "closed")
 
     def release(self, watch: Watch) -> None:
         """The watched request was not sent to the arms."""
@@ -130,6 +140,8 @@ class Observer:
             watch.latencies_ns[label] = latency_ns
         for horizon, text in watch.seen.items():
             self._put_scores(watch, label, suggestion, horizon, text)
+        if watch.is_timed:
+            self._put_on_time(watch, label, suggestion)
 
     def offer(self, offer: Offer, uri: str) -> None:
         """A suggestion that is about to be answered."""
@@ -202,7 +214,7 @@ class Observer:
     def end(self, reason: str) -> None:
         """The session ends: what is open is censored, never guessed."""
         for due in self._watches.close_all():
-            self._put_continuation(due, ContinuationState.CENSORED, reason, None)
+            self._put_unseen(due, ContinuationState.CENSORED, reason)
         for uri in list(self._offers):
             self._finish_all(uri, reason, is_known=True)
         self._recorder.store_counts()
@@ -218,69 +230,107 @@ class Observer:
     def _take(self, due: Due) -> None:
         view = self.documents.view(due.watch.uri)
         if view is None:
-            self._put_continuation(due, ContinuationState.UNKNOWN, "document_unknown", None)
-        elif due.watch.taken is not None:
-            self._take_kept(due, due.watch.taken, view)
-        else:
-            self._take_continuation(due, view)
-
-    def _take_continuation(self, due: Due, view: View) -> None:
-        watch = due.watch
-        if watch.span.is_swallowed:
-            self._put_continuation(due, ContinuationState.GONE, "replaced", None)
+            self._put_unseen(due, ContinuationState.UNKNOWN, "document_unknown")
             return
-        text = view.between(watch.span.start, watch.span.end)[:TEXT_LIMIT]
-        before = view.line(watch.span.start.line)[: watch.span.start.column]
-        is_same = squeeze(before) == squeeze(watch.context)
-        self._put_continuation(due, ContinuationState.FOUND if is_same else ContinuationState.EDITED, None, text)
-        watch.seen[due.horizon] = text
-        for label, suggestion in watch.suggestions.items():
-            self._put_scores(watch, label, suggestion, due.horizon, text)
+        sight = look(due.watch, view)
+        if due.watch.taken is not None:
+            self._put_kept(due, due.watch.taken, sight)
+        else:
+            self._take_continuation(due, sight)
 
-    def _put_on_time(self, watch: Watch, label: ArmLabel, suggestion: Suggested, saved_chars: float) -> None:
+    def _take_continuation(self, due: Due, sight: Sight) -> None:
+        watch = due.watch
+        first = watch.seen.get(self._first_horizon or "")
+        self._put_continuation(due, sight, first)
+        if sight.state is not ContinuationState.GONE:
+            watch.seen[due.horizon] = sight.text
+            for label, suggestion in watch.suggestions.items():
+                self._put_scores(watch, label, suggestion, due.horizon, sight.text)
+        self._time(due)
+
+    def _put_unseen(self, due: Due, state: ContinuationState, reason: str) -> None:
+        """What was not looked at, because the document or the session ended: that is not the same as nothing there."""
+        if due.watch.taken is not None:
+            self._put_kept(due, due.watch.taken, Sight(state, reason, ""))
+            return
+        self._put_continuation(due, Sight(state, reason, ""), None)
+        self._time(due)
+
+    def _time(self, due: Due) -> None:
+        """The first horizon is over: say which arms were in time for the keystroke that came next."""
+        watch = due.watch
+        if due.horizon != self._first_horizon or watch.is_timed:
+            return
+        watch.is_timed = True
+        for label, suggestion in watch.suggestions.items():
+            self._put_on_time(watch, label, suggestion)
+
+    def _put_on_time(self, watch: Watch, label: ArmLabel, suggestion: Suggested) -> None:
         """Whether the answer would have come before the next keystroke: the same keystroke for both arms."""
         latency_ns = watch.latencies_ns.get(label)
-        if latency_ns is None or watch.routed_ns is None:
+        text = watch.seen.get(self._first_horizon or "")
+        if latency_ns is None or watch.routed_ns is None or (watch.next_change_ns is None and text is None):
             return
         is_on_time = watch.next_change_ns is None or watch.routed_ns + latency_ns <= watch.next_change_ns
         self._put_score(watch.task, suggestion.id, label, KEYSTROKE, "on_time", float(is_on_time))
-        useful = saved_chars if is_on_time else 0.0
+        saved = None if text is None else score(suggestion.text, text, watch.language)["saved_chars"]
+        useful = None if text is None else (saved or 0.0) if is_on_time else 0.0
         self._put_score(watch.task, suggestion.id, label, KEYSTROKE, "useful_chars_on_time", useful)
 
-    def _take_kept(self, due: Due, taken: Suggested, view: View) -> None:
+    def _put_kept(self, due: Due, taken: Suggested, sight: Sight) -> None:
+        """How much of a taken or inserted text still stands, and how it was found."""
         watch = due.watch
-        if watch.span.is_swallowed:
-            standing = taken.text if view.find(taken.text) is not None else ""
-        else:
-            standing = view.between(watch.span.start, watch.span.end)[:TEXT_LIMIT]
-        share = kept_share(taken.text, standing, watch.language)
+        was_seen = sight.state not in (ContinuationState.CENSORED, ContinuationState.UNKNOWN)
+        left = retained(taken.text, sight.text, watch.language) if was_seen else None
+        values = {
+            "kept_share": left and left.share,
+            "kept_char_distance": left and float(left.char_distance),
+            "kept_token_distance": left and float(left.token_distance),
+        }
         label = watch.taken_label
-        if label is not None:
-            self._put_score(watch.task, taken.id, label, due.horizon, "kept_share", share)
+        if label is None:
+            self._recorder.incident(
+                "outside_kept",
+                insertion=taken.id,
+                horizon=due.horizon,
+                state=sight.state.value,
+                kept_share=left and left.share,
+                char_distance=left and left.char_distance,
+                token_distance=left and left.token_distance,
+            )
+            return
+        for metric, value in values.items() if was_seen else [("kept_share", None)]:
+            self._put_score(watch.task, taken.id, label, due.horizon, metric, value, reason=sight.state.value)
 
-    def _put_continuation(self, due: Due, state: ContinuationState, reason: str | None, text: str | None) -> None:
-        if due.watch.taken is not None:
-            return  # A taken text has scores only; its task's own watch tells what stands there.
+    def _put_continuation(self, due: Due, sight: Sight, first: str | None) -> None:
+        watch = due.watch
+        is_there = sight.state in (ContinuationState.FOUND, ContinuationState.MOVED, ContinuationState.EDITED)
+        is_seen = is_there or sight.state is ContinuationState.GONE
+        left = retained(first, sight.text, watch.language) if is_seen and first is not None else None
+        next_change_ms = None
+        if due.horizon == self._first_horizon and watch.next_change_ns is not None and watch.routed_ns is not None:
+            next_change_ms = (watch.next_change_ns - watch.routed_ns) / 1e6
         self._recorder.put(
             Continuation(
                 id=new_id(),
-                task=due.watch.task,
+                task=watch.task,
                 horizon=due.horizon,
-                state=state,
-                reason=reason,
-                text_hash=None if text is None else self._recorder.text(text),
-                chars=None if text is None else len(text),
+                state=sight.state,
+                reason=sight.reason,
+                text_hash=self._recorder.text(sight.text) if is_there else None,
+                chars=len(sight.text) if is_there else None,
                 taken_ns=self._now(),
                 taken_at=utc_text(),
+                kept_share=left and left.share,
+                char_distance=left and left.char_distance,
+                token_distance=left and left.token_distance,
+                next_change_ms=next_change_ms,
             )
         )
 
     def _put_scores(self, watch: Watch, label: ArmLabel, suggestion: Suggested, horizon: str, text: str) -> None:
-        measured = score(suggestion.text, text, watch.language)
-        for metric, value in measured.items():
+        for metric, value in score(suggestion.text, text, watch.language).items():
             self._put_score(watch.task, suggestion.id, label, horizon, metric, value)
-        if horizon == self._first_horizon:
-            self._put_on_time(watch, label, suggestion, measured["saved_chars"] or 0.0)
 
     def describe(self, task: str, label: ArmLabel, suggestion: Suggested, values: Mapping[str, float | None]) -> None:
         """What the suggestion is like, whatever is written later."""
@@ -288,7 +338,14 @@ class Observer:
             self._put_score(task, suggestion.id, label, ANSWER, metric, value)
 
     def _put_score(
-        self, task: str, suggestion: str, label: ArmLabel, horizon: str, metric: str, value: float | None
+        self,
+        task: str,
+        suggestion: str,
+        label: ArmLabel,
+        horizon: str,
+        metric: str,
+        value: float | None,
+        reason: str | None = None,
     ) -> None:
         self._recorder.put(
             Score(
@@ -299,7 +356,7 @@ class Observer:
                 horizon=horizon,
                 metric=metric,
                 value=value,
-                reason=None if value is not None else "not_measurable",
+                reason=reason or (None if value is not None else "not_measurable"),
                 scorer_version=SCORER_VERSION,
             )
         )
@@ -384,14 +441,40 @@ class Observer:
             del self._offers[uri]
 
     def _note_outside(self, uri: str, edits: Sequence[Edit], *, is_explained: bool) -> None:
-        """Count what some other assistant, or a paste, put there at once."""
+        """Count what some other assistant, or a paste, put there at once; and what was typed."""
         removed = self._removed[uri]
         for edit in edits:
             inserted = squeeze(edit.new)
-            is_large = len(inserted) >= OUTSIDE_CHARS and not inserted.isidentifier()
-            if is_large and not is_explained and len(edits) == 1 and inserted not in removed:
-                self._recorder.incident(
-                    "outside_insertion", chars=len(edit.new), lines=edit.new.count("\n") + 1, replaced=len(edit.old)
-                )
+            if not is_explained and len(edits) == 1 and inserted not in removed:
+                if len(inserted) >= OUTSIDE_CHARS and not inserted.isidentifier():
+                    self._watch_outside(uri, edit)
+                else:
+                    self._typed[uri] += len(edit.new)
             if 0 < len(edit.old) <= TEXT_LIMIT:
                 removed.append(squeeze(edit.old))
+
+    def _watch_outside(self, uri: str, edit: Edit) -> None:
+        """Note an outside insertion and see what is left of it at each horizon, as of a taken one."""
+        identity = new_id()
+        self._recorder.incident(
+            "outside_insertion",
+            insertion=identity,
+            chars=len(edit.new),
+            lines=edit.new.count("\n") + 1,
+            replaced=len(edit.old),
+        )
+        view = self.documents.view(uri)
+        if view is None or len(edit.new) > TEXT_LIMIT or self._watches.outside() >= OUTSIDE_WATCHES:
+            self._recorder.count("outside_not_followed")
+            return
+        watch = Watch(
+            uri=uri,
+            task="",
+            language=language_of("", view.language_id),
+            span=Span(edit.start, after(edit.start, edit.new), grows=False),
+            context="",
+            opened_ns=self._now(),
+            taken=Suggested(identity, edit.new),
+        )
+        self._watches.hold(watch)
+        self._watches.start(watch)

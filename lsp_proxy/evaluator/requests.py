@@ -9,7 +9,7 @@ from typing import Any
 
 from pygls.uris import to_fs_path
 
-from analysis.places import place_of
+from analysis.places import surroundings
 from analysis.retention import document_of
 from analysis.syntax import language_of
 from codetrial.clock import utc_text
@@ -52,6 +52,8 @@ class Request:
     selected: Mapping[str, Any] | None
     """What the editor's own menu has selected: an inline item must extend it, or is discarded."""
     requested_ns: int
+    typed_chars: int | None = None
+    """Typed in the document since its request before this one."""
 
     def task(
         self,
@@ -66,6 +68,8 @@ class Request:
         """The request as a record, its texts stored as the configuration allows."""
         is_routed = disposition is Disposition.ROUTED
         is_answered = is_routed or disposition is Disposition.REUSED
+        # Parsing costs more than all the rest of a keystroke, and most requests are overtaken by the next.
+        around = surroundings(self.prefix, self.suffix, self.language) if is_answered else None
         return Task(
             id=self.id,
             trial=trial,
@@ -77,8 +81,7 @@ class Request:
             document=self.document,
             document_version=self.version,
             language=self.language,
-            # Parsing costs more than all the rest of a keystroke, and most requests are overtaken by the next.
-            place=place_of(self.prefix, self.suffix, self.language) if is_answered else Place.UNKNOWN,
+            place=around.place if around is not None else Place.UNKNOWN,
             trigger=self.trigger,
             line=self.line,
             character=self.character,
@@ -90,6 +93,9 @@ class Request:
             requested_ns=self.requested_ns,
             requested_at=utc_text(),
             routed_ns=routed_ns,
+            line_part=around.line_part if around is not None else None,
+            enclosing=around.enclosing if around is not None else None,
+            typed_chars=self.typed_chars,
         )
 
 
@@ -116,6 +122,7 @@ def read_request(
     prefix_chars: int,
     suffix_chars: int,
     now_ns: int,
+    typed_chars: int | None = None,
 ) -> Request | None:
     """Take a request in; None if its position is not in the document."""
     position = params["position"]
@@ -146,6 +153,7 @@ def read_request(
         trigger=trigger,
         selected=context.get("selectedCompletionInfo"),
         requested_ns=now_ns,
+        typed_chars=typed_chars,
     )
 
 

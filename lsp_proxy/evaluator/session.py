@@ -178,6 +178,7 @@ class EvaluatorSession:
             prefix_chars=self._config.editor.prefix_chars,
             suffix_chars=self._config.editor.suffix_chars,
             now_ns=now_ns(),
+            typed_chars=self.observer.typed_chars(params["textDocument"]["uri"]),
         )
         if request is None:
             self._recorder.count("request_beyond_the_end")

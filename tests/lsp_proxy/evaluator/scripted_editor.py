@@ -40,6 +40,7 @@ class Notebook(Recorder):
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.counted: dict[str, int] = {}
+        self.details: list[tuple[str, dict[str, Any]]] = []
 
     def put(self, *records: Record) -> None:
         self.records += records
@@ -49,6 +50,7 @@ class Notebook(Recorder):
 
     def incident(self, kind: str, *, count: int = 1, **detail: Any) -> None:
         self.counted[kind] = self.counted.get(kind, 0) + count
+        self.details.append((kind, detail))
 
     def count(self, kind: str) -> None:
         self.incident(kind)

@@ -192,3 +192,157 @@ def test_nothing_is_left_behind_when_everything_has_been_taken() -> None:
     it.wait(700)
     assert len(it.observer._watches) == 0
     assert it.observer._offers == {}
+
+
+def seen(it: ScriptedEditor) -> dict[str, str]:
+    """How a taken text was found at each horizon."""
+    return {s.horizon: str(s.reason) for s in it.notebook.of(Score) if s.metric == "kept_share"}
+
+
+def taken(it: ScriptedEditor, text: str = "sum(price.value for price in prices)") -> str:
+    it.offer(text)
+    it.insert(text)
+    it.wait(31)
+    return text
+
+
+def test_a_taken_text_that_is_cut_and_pasted_has_moved_with_nothing_lost() -> None:
+    it = editor()
+    text = taken(it)
+    at = it.text.index(text)
+    it.replace(at, at + len(text), "")
+    it.wait(1)
+    it.replace(0, 0, f"def later():\n    x = {text}\n")
+    it.wait(600)
+    assert seen(it) == {"30s": "found", "120s": "moved", "300s": "moved", "600s": "moved"}
+    assert set(scores(it, "kept_char_distance").values()) == {0.0}
+
+
+def test_a_whole_line_moved_down_and_indented_anew_has_moved() -> None:
+    it = editor()
+    text = taken(it)
+    line = f"    result = {text}\n"
+    at = it.text.index(line)
+    it.replace(at, at + len(line), "")
+    it.replace(len(it.text), len(it.text), f"\nclass A:\n        result = {text}\n")
+    it.wait(600)
+    assert set(list(seen(it).values())[1:]) == {"moved"}
+
+
+def test_a_text_of_which_a_twin_is_left_is_gone_and_not_moved() -> None:
+    it = editor()
+    text = taken(it)
+    it.replace(0, 0, f"x = {text}\n")
+    at = it.text.rindex(text)
+    it.replace(at, at + len(text), "")
+    it.wait(600)
+    assert set(list(seen(it).values())[1:]) == {"gone"}
+
+
+def test_an_undone_removal_is_found_where_it_was() -> None:
+    it = editor()
+    text = taken(it)
+    whole = it.text
+    at = it.text.index(text)
+    it.replace(at, at + len(text), "")
+    it.undo_to(whole)
+    it.wait(600)
+    assert set(seen(it).values()) == {"found"}
+
+
+def test_a_taken_text_changed_in_part_is_edited_and_then_gone_with_its_distances() -> None:
+    it = editor()
+    text = taken(it)
+    at = it.text.index("value")
+    it.replace(at, at + len("value"), "cost")
+    it.wait(100)
+    at = it.text.index("sum(price")
+    it.replace(at, at + len("sum(price.cost for price in prices)"), "0")
+    it.wait(600)
+    assert seen(it) == {"30s": "found", "120s": "edited", "300s": "gone", "600s": "gone"}
+    assert scores(it, "kept_token_distance")["120s"] == 1.0
+    assert scores(it, "kept_char_distance")["120s"] == 5.0
+    assert scores(it, "kept_char_distance")["600s"] == float(len(text))
+
+
+def test_an_early_close_leaves_a_taken_text_censored_and_not_lost() -> None:
+    it = editor()
+    taken(it)
+    it.observer.notification("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert seen(it) == {"30s": "found", "120s": "censored", "300s": "censored", "600s": "censored"}
+    assert scores(it, "kept_share") == {"30s": 1.0, "120s": None, "300s": None, "600s": None}
+
+
+def test_what_was_written_is_followed_like_what_is_taken() -> None:
+    it = editor()
+    watched(it)
+    it.type("min(other_prices)")
+    it.wait(31)
+    at = it.text.index("min(")
+    it.replace(at, at + 3, "max")
+    it.wait(100)
+    line = "    result = max(other_prices)\n"
+    at = it.text.index(line)
+    it.replace(at, at + len(line), "")
+    it.replace(0, 0, line)
+    it.wait(600)
+    found = {c.horizon: c for c in it.notebook.of(Continuation)}
+    assert [found[h].state.value for h in ("30s", "120s", "300s", "600s")] == ["found", "found", "moved", "moved"]
+    assert [found[h].char_distance for h in ("30s", "120s", "600s")] == [None, 2, 2]
+    assert [found[h].token_distance for h in ("120s", "300s")] == [1, 1]
+    assert found["600s"].kept_share == 14 / 17
+
+
+def test_a_place_that_is_gone_lost_all_that_was_written_there() -> None:
+    it = editor()
+    watched(it)
+    it.type("min(prices)")
+    it.wait(31)
+    it.replace(0, len(it.text), "§")
+    it.wait(100)
+    gone = {c.horizon: c for c in it.notebook.of(Continuation)}["120s"]
+    assert (gone.state.value, gone.kept_share, gone.char_distance, gone.token_distance) == ("gone", 0.0, 11, 4)
+
+
+def test_being_on_time_does_not_wait_for_a_continuation() -> None:
+    it = editor()
+    watched(it)
+    it.wait(1)
+    it.type("x")
+    it.observer.notification("textDocument/didClose", {"textDocument": {"uri": URI}})
+    assert scores(it, "on_time") == {"keystroke": 1.0}
+    assert scores(it, "on_time", ArmLabel.B) == {"keystroke": 0.0}
+    assert scores(it, "useful_chars_on_time") == {"keystroke": None}
+    first = {c.horizon: c for c in it.notebook.of(Continuation)}["30s"]
+    assert first.next_change_ms == 1150.0
+
+
+def test_an_outside_insertion_gets_retention_like_any_other() -> None:
+    it = editor()
+    it.insert("sum(price.value for price in prices)")
+    it.wait(31)
+    at = it.text.index("value")
+    it.replace(at, at + len("value"), "cost")
+    it.wait(100)
+    it.observer.end("exit")
+    kept = [detail for kind, detail in it.notebook.details if kind == "outside_kept"]
+    assert [(d["horizon"], d["state"]) for d in kept] == [
+        ("30s", "found"),
+        ("120s", "edited"),
+        ("300s", "censored"),
+        ("600s", "censored"),
+    ]
+    assert [d["char_distance"] for d in kept] == [0, 5, None, None]
+    [noted] = [detail for kind, detail in it.notebook.details if kind == "outside_insertion"]
+    assert {d["insertion"] for d in kept} == {noted["insertion"]}
+
+
+def test_typed_characters_are_counted_apart_from_taken_and_inserted_ones() -> None:
+    it = editor()
+    it.type("abc")
+    it.offer("sum(price.value for price in prices)")
+    it.insert("sum(price.value for price in prices)")
+    it.type(" + 1")
+    it.insert("\n    other = [value for value in prices]")
+    assert it.observer.typed_chars(URI) == 7
+    assert it.observer.typed_chars(URI) == 0
