@@ -1,7 +1,6 @@
 """The store's schema: named, ordered migrations. A migration, once released, is never edited."""
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from analysis.lean_sqlite import Database, Migrations
 
 __all__ = ["migrations"]
 

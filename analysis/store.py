@@ -19,8 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from sqlite_utils import Database
-
+from analysis.lean_sqlite import Database
 from analysis.schema import migrations
 from codetrial.errors import StoreError
 from codetrial.records import Record, Text

@@ -103,7 +103,7 @@ def bench_acknowledgement() -> list[Row]:
     """Acknowledgements while eight reviews run, through the real command with its worker."""
 
     def slowly(_body: dict[str, object]) -> str:
-        time.sleep(3.0)
+        time.sleep(8.0)
         return json.dumps({"findings": []})
 
     with tempfile.TemporaryDirectory() as scratch, Hub(Path(scratch) / "hub") as hub, serve_model(slowly) as model:
@@ -125,18 +125,13 @@ def bench_acknowledgement() -> list[Row]:
                     body = payload(number)
                     client.post("/webhook", content=body, headers=signed(body, f"r-{number}"))
                 wait_for_requests(model.requests, 1)
-                took = []
-                for number in range(500):
-                    body = payload(1, "labeled", f"other/{number}")
-                    began = time.perf_counter()
-                    client.post("/webhook", content=body, headers=signed(body, f"d-{number}")).raise_for_status()
-                    took.append((time.perf_counter() - began) * 1000)
-                    time.sleep(0.005)
+                # In a process of its own: this one is busy being GitHub and the models.
+                sender = [sys.executable, "-m", "bench.pr_client", f"http://127.0.0.1:{port}", SECRET, "500"]
+                took = sorted(json.loads(subprocess.run(sender, cwd=ROOT, check=True, capture_output=True).stdout))
                 metrics = client.get("/metrics").text
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-    took.sort()
     running = re.findall(r'codetrial_jobs\{state="running"\} (\d+)', metrics)
     name = f"acknowledged while {running[0] if running else 0} of 8 reviews still run"
     return [(f"{name}: p50", f"{took[250]:.1f} ms", ""), (f"{name}: p99", f"{took[495]:.1f} ms", "50 ms")]

@@ -130,6 +130,9 @@ def demo(repository: Path, keep: Path | None, config_file: Path | None) -> None:
 @click.option("--blamed", type=click.IntRange(0), default=0, help="And so many that a later fix had to mend.")
 @click.option("--time-limit", type=click.FloatRange(1), default=300.0, help="Seconds for one run of the tests.")
 @click.option("--seed", default="0", help="The same seed takes the same changes and defects.")
+@click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
+)
 @click.option("--visible", multiple=True, type=click.Path(path_type=Path), help="A folder that the tests may read.")
 @click.option("--no-sandbox", is_flag=True, help="Run the tests without a sandbox: only if you trust the repository.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -142,6 +145,7 @@ def replay(
     blamed: int,
     time_limit: float,
     seed: str,
+    budget: float | None,
     visible: tuple[Path, ...],
     no_sandbox: bool,
     as_json: bool,
@@ -154,8 +158,8 @@ def replay(
     from pr_bot.replay import run
 
     run(
-        repository, tests=tests, changes=changes, blamed=blamed, limit_s=time_limit, seed=seed, visible=visible,
-        without_sandbox=no_sandbox, as_json=as_json, config_file=config_file, database=database,
+        repository, tests=tests, changes=changes, blamed=blamed, limit_s=time_limit, seed=seed, budget_usd=budget,
+        visible=visible, without_sandbox=no_sandbox, as_json=as_json, config_file=config_file, database=database,
     )  # fmt: skip
 
 

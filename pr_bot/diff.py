@@ -8,9 +8,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from codetrial.errors import ReviewError
-from pr_bot.git import Repository
+
+if TYPE_CHECKING:
+    from pr_bot.git import Repository
 
 __all__ = ["Change", "Diff", "FileDiff", "Hunk", "Line", "Side", "local_diff", "numbered", "parse", "parse_patch"]
 
@@ -111,7 +114,7 @@ class Diff:
         return renamed[0] if len(renamed) == 1 else None
 
 
-def local_diff(repository: Repository, base: str, head: str) -> Diff:
+def local_diff(repository: "Repository", base: str, head: str) -> Diff:
     """The change between the merge base of two revisions and the second of them, by local git.
 
     Raises:

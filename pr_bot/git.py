@@ -52,6 +52,7 @@ class Repository:
         self.folder = folder
         self._config = {**_SAFE_CONFIG, **(extra_config or {})}
         self._git = git.Git(str(folder))
+        self._here: set[str] = set()
 
     @classmethod
     def open(cls, folder: Path) -> "Repository":
@@ -115,10 +116,14 @@ class Repository:
         return self.text("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
 
     def has_commit(self, commit: str) -> bool:
-        try:
-            return bool(self.commit(commit))
-        except GitError:
-            return False
+        """Whether a commit's objects are here; once they are they stay."""
+        if commit not in self._here:
+            try:
+                self.commit(commit)
+            except GitError:
+                return False
+            self._here.add(commit)
+        return True
 
     def merge_base(self, base: str, head: str) -> str:
         """Where the two histories part; the base itself where they have no common commit."""

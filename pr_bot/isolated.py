@@ -1,11 +1,10 @@
 """An arm in a process of its own that holds nothing worth stealing: no token, no store, no other arm's key.
 
-The parent holds the token and believes nothing that comes back; this process holds one model key and reads what
-strangers wrote. Run as `python -m pr_bot.isolated`, it reads one request from stdin and writes one answer to stdout.
+The parent, here, holds the token and believes nothing that comes back; the process (`pr_bot.asked`) holds one model key
+and reads what strangers wrote.
 """
 
 import asyncio
-import dataclasses
 import os
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from codetrial.config import ArmConfig
 from codetrial.errors import ArmError
 from codetrial.keys import find_key
 from codetrial.records import AttemptStatus
+from pr_bot.asked import Request
 from pr_bot.review import ReviewPrompt
 
 __all__ = ["IsolatedReviewer"]
@@ -39,12 +39,6 @@ _PASSED_ON = (
 """What a client needs to reach its endpoint. Everything else, GITHUB_TOKEN first, stays outside."""
 
 
-class _Request(msgspec.Struct, frozen=True):
-    arm: ArmConfig
-    prompt: ReviewPrompt
-    deadline_s: float
-
-
 class IsolatedReviewer:
     """A `Reviewer` that asks from a fresh process each time."""
 
@@ -58,9 +52,9 @@ class IsolatedReviewer:
             arm, keys = await asyncio.to_thread(self._reachable)
         except ArmError as fault:
             return _failure(started_ns, AttemptStatus.ERROR, "local_server", str(fault))
-        request = msgspec.json.encode(_Request(arm, prompt, deadline_s))
+        request = msgspec.json.encode(Request(arm, prompt, deadline_s))
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "pr_bot.isolated",
+            sys.executable, "-P", "-m", "pr_bot.asked",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env={**_environment(), **keys},
         )  # fmt: skip
@@ -99,15 +93,3 @@ def _environment() -> dict[str, str]:
 
 def _failure(started_ns: int, status: AttemptStatus, kind: str, error: str) -> Answer:
     return Answer(status=status, text="", sent_ns=started_ns, end_ns=now_ns(), error_kind=kind, error=error)
-
-
-async def _main() -> None:
-    from pr_bot.chat import ChatReviewer  # Only here: httpx costs the parent nothing when it asks elsewhere.
-
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
-    answer = await ChatReviewer(request.arm).review(request.prompt, deadline_s=request.deadline_s)
-    sys.stdout.buffer.write(msgspec.json.encode(dataclasses.asdict(answer)))
-
-
-if __name__ == "__main__":
-    asyncio.run(_main())

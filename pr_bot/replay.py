@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from analysis.history import History
 from analysis.replay.defects import Case, Defect, Workshop
-from analysis.replay.run import plain_errors
+from analysis.replay.run import Spending, plain_errors, refuse_unpriced
 from analysis.replay.sandbox import Sandbox, Unprotected, open_sandbox
 from analysis.statistics import MIN_CLUSTERS, Interval, cluster_ratio, empirical_bernstein
 from analysis.store import Store
@@ -59,6 +59,8 @@ class Options:
     """Defects tried in one change until the tests notice one."""
     limit_s: float = 300.0
     seed: str = "0"
+    budget_usd: float | None = None
+    """For both arms together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class Replayed:
     already_done: int
     skipped: Counter[str]
     stopped: str | None
+    spent_usd: float = 0.0
 
 
 async def replay_reviews(
@@ -88,13 +91,16 @@ async def replay_reviews(
     own = settings(config)
     arms = review_arms(config, own)
     trial = freeze_reviews(config, own, arms)
+    if options.budget_usd is not None:
+        refuse_unpriced(trial.definitions, config)
     asked_of = reviewers or {label: IsolatedReviewer(arm) for label, arm in arms.items()}
     with (
         Store(store) as opened,
         History(options.repository) as history,
         Workshop(history, seed=options.seed) as workshop,
     ):
-        replay = _Replay(workshop, config, own, trial, asked_of, opened, history.root.name)
+        spending = Spending(options.budget_usd)
+        replay = _Replay(workshop, config, own, trial, asked_of, opened, history.root.name, spending)
         if options.tests:
             for number, commit in enumerate(workshop.changes(options.changes), start=1):
                 on_case(f"change {number} of at most {options.changes}")
@@ -114,6 +120,7 @@ async def replay_reviews(
         already_done=replay.done,
         skipped=workshop.skipped,
         stopped=replay.stopped,
+        spent_usd=spending.usd,
     )
 
 
@@ -127,7 +134,9 @@ class _Replay:
         reviewers: Mapping[ArmLabel, Reviewer],
         store: Store,
         name: str,
+        spending: Spending,
     ) -> None:
+        self._spending = spending
         self.asked = self.done = 0
         self.stopped: str | None = None
         self._repository = Repository.open(workshop.root)
@@ -155,10 +164,19 @@ class _Replay:
             if self._store.rows("SELECT 1 FROM task WHERE session = ?", [session.id]):
                 self.done += 1
                 continue
+            # A change and its twin are stored together, so there must be room for both.
+            self._spending.in_flight = len(cases) - 1
+            if not fresh and not self._spending.admits():
+                self.stopped = (
+                    f"the budget of ${self._spending.limit_usd:g} has no room for another review "
+                    f"(${self._spending.usd:.4f} spent)"
+                )
+                return False
             reviewed = await self._ask(case)
             if self.stopped is not None:
                 return False
             costs = {label: self._guard.cost(label, review.answer) for label, review in reviewed.reviews.items()}
+            self._spending.add(costs)
             records += review_records(reviewed, self._trial, session, costs)
             records.append(self._note(case, reviewed, session.id))
             fresh += 1
@@ -417,6 +435,7 @@ def run(
     blamed: int,
     limit_s: float,
     seed: str,
+    budget_usd: float | None,
     visible: Sequence[Path],
     without_sandbox: bool,
     as_json: bool,
@@ -434,6 +453,7 @@ def run(
         blamed=blamed,
         limit_s=limit_s,
         seed=seed,
+        budget_usd=budget_usd,
     )
 
     async def work() -> Replayed:
@@ -450,7 +470,10 @@ def run(
         print(json.dumps([recall.as_json() for recall in recalls], indent=2))
     else:
         print_recall(recalls, Console())
-    notes.print(f"Reviewed {done.asked}, done before {done.already_done}. Stored in {path}.", highlight=False)
+    notes.print(
+        f"Reviewed {done.asked}, done before {done.already_done}; ${done.spent_usd:.4f} spent. Stored in {path}.",
+        highlight=False,
+    )
     if done.skipped:
         left = ", ".join(f"{count} {reason}" for reason, count in done.skipped.most_common())
         notes.print(f"Left out: {left}.", markup=False, highlight=False)

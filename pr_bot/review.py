@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
@@ -20,7 +20,10 @@ from codetrial.records import AttemptStatus
 from pr_bot.anchors import Claimed
 from pr_bot.diff import Side
 from pr_bot.hygiene import make_visible
-from pr_bot.packing import Coverage, Packed
+
+if TYPE_CHECKING:
+    # The process that asks an arm needs the prompt and not what makes it: its start is a part of every review.
+    from pr_bot.packing import Coverage, Packed
 
 __all__ = [
     "PROMPT_VERSION",
@@ -129,7 +132,7 @@ class Material:
 
     title: str
     description: str
-    packed: Packed
+    packed: "Packed"
     guidelines: str = ""
     """From the base branch: written by people who may write to the repository, so wishes, but not orders."""
 
@@ -214,7 +217,7 @@ def build_prompt(material: Material, *, nonce: str | None = None) -> ReviewPromp
     )
 
 
-def _coverage(coverage: Coverage) -> str:
+def _coverage(coverage: "Coverage") -> str:
     if coverage.is_complete:
         return "The diff is complete."
     return (

@@ -1,5 +1,6 @@
 """What the commands do with GitHub: one review, one collection, or working until told to stop."""
 
+import os
 import re
 import signal
 from collections.abc import Iterator
@@ -56,7 +57,12 @@ def collect_once(repository: str | None, *, config_file: Path | None, database: 
     )
 
 
+NICENESS = 10
+"""Of the worker and the arms' processes: GitHub waits for the server's answer, and nobody for a review's."""
+
+
 def work_until_stopped(*, threads: int, config_file: Path | None, database: Path | None) -> None:
+    os.nice(NICENESS)
     config = load(Path.cwd(), config_file=config_file)
     place = database_of(config, database)
     path = data_dir() / "pull-requests.db"

@@ -71,7 +71,7 @@ def serve(*, host: str, port: int, threads: int, config_file: Path | None, datab
     """
     secret = webhook_secret()
     Identity().close()  # A wrong identity should be seen now, not at the first pull request.
-    state = State(data_dir() / "pull-requests.db")
+    state = State(data_dir() / "pull-requests.db", is_receiver=True)
     command = [sys.executable, "-P", "-m", "codetrial.cli", "-v", "pr", "work", "--threads", str(threads)]
     if config_file is not None:
         command += ["--config", str(config_file)]

@@ -91,11 +91,15 @@ def _switch_to_wal(db: sqlite3.Connection) -> None:
 class State:
     """An open file; safe to share between threads, and between processes.
 
+    Args:
+        is_receiver: This one writes deliveries down while GitHub waits; moving the log into the file, which waits for
+            the disk, is left to the worker's connections.
+
     Raises:
         ReviewError: it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time, is_receiver: bool = False) -> None:
         self.path = path
         self.now = now
         self._lock = threading.RLock()
@@ -105,6 +109,8 @@ class State:
             self._db.row_factory = sqlite3.Row
             _switch_to_wal(self._db)
             self._db.execute("PRAGMA synchronous=NORMAL")
+            if is_receiver:
+                self._db.execute("PRAGMA wal_autocheckpoint=0")
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except (sqlite3.Error, OSError) as fault:
             raise ReviewError(f"Cannot open the bot's own file {path}: {fault}. Set CODETRIAL_DATA_DIR.") from fault
@@ -170,6 +176,12 @@ class State:
     def claim(self, worker: str) -> Job | None:
         """The oldest job that is due, for this worker alone; of one pull request never two at once."""
         now = self.now()
+        # Looked at before the write lock is taken: idle workers ask often, and a delivery would have to wait for them.
+        if not self.rows(
+            "SELECT 1 FROM job WHERE not_before <= ? AND (state = 'queued' OR (state = 'running' AND lease_until < ?)) "
+            "LIMIT 1", now, now,
+        ):  # fmt: skip
+            return None
         with self.transaction() as db:
             row = db.execute(
                 """

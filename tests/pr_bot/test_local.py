@@ -1,6 +1,8 @@
 """A review of local commits through the real command, with real processes and model servers on this machine."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,16 @@ def test_the_n_gram_arm_cannot_review_and_says_what_to_write(changed: WorkingCop
 def test_what_is_no_range_is_named(changed: WorkingCopy, commits: str) -> None:
     with pytest.raises(ReviewError, match=r"range|rev-parse"):
         review_locally(changed.folder, commits)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("pr_bot.pulls", ("pandas", "numpy", "tree_sitter", "matplotlib", "ibis")),
+        ("pr_bot.asked", ("pandas", "numpy", "git", "github", "pathspec", "click", "rich", "sqlite3", "analysis")),
+    ],
+)
+def test_a_process_starts_without_what_it_does_not_need(module: str, unwanted: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {name.partition(".")[0] for name in loaded} & set(unwanted) == set()

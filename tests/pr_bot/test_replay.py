@@ -134,6 +134,18 @@ def test_an_arm_that_refuses_the_key_ends_it_and_nothing_is_stored(shop: Working
     assert load_recall(tmp_path / "r.db", done.trial) == ()
 
 
+def test_a_budget_ends_it_after_a_whole_change(shop: WorkingCopy, tmp_path: Path) -> None:
+    shop.commit({"shop.py": AFTER + "\n\ndef net(price, fee):\n    return price - fee\n",
+                 "test_shop.py": TEST_FILE + "        from shop import net\n        self.assertEqual(net(3, 1), 2)\n"},
+                "Add the net price")  # fmt: skip
+    priced = "[arms.a.price]\nrequest_usd = 0.01\n[arms.b.price]\nrequest_usd = 0.01"
+    with serve_model([]) as a, serve_model([]) as b:
+        config = configuration(tmp_path, a, b, priced)
+        done = replayed(shop.folder, config, tmp_path / "r.db", budget_usd=0.05)
+    assert (done.asked, done.spent_usd) == (2, pytest.approx(0.04))
+    assert "no room for another review" in (done.stopped or "")
+
+
 def test_the_command_end_to_end(shop: WorkingCopy, tmp_path: Path) -> None:
     with serve_model(attentive) as a, serve_model([]) as b:
         words = ["replay", str(shop.folder), "--tests", " ".join(TESTS), "--store", str(tmp_path / "r.db"), "--json"]
