@@ -26,7 +26,7 @@ from analysis.replay.run import Outcome, Spending, refuse_unpriced
 from analysis.replay.start import PROXY_CLIENT, Options, Walk, progress
 from analysis.store import Store
 from codetrial import trust
-from codetrial.arms import build, define
+from codetrial.arms import define
 from codetrial.clock import now_ns
 from codetrial.config import Config, freeze
 from codetrial.errors import ProxyError
@@ -85,12 +85,10 @@ def replay_through_proxy(
     Raises:
         CodetrialError: the proxy or a language server cannot be started, or the store not be written.
     """
-    definitions = tuple(define(config.arms[label], label, templates=config.templates) for label in ArmLabel)
-    trust.require(config, definitions)
+    definitions = {label: define(config.arms[label], label, templates=config.templates) for label in ArmLabel}
+    trust.require(config, tuple(definitions.values()))
     if options.budget_usd is not None:
-        arms = {label: build(config.arms[label], label, templates=config.templates) for label in ArmLabel}
-        refuse_unpriced(arms, config)
-        asyncio.run(_close(list(arms.values())))
+        refuse_unpriced(definitions, config)
     with ExitStack() as stack:
         store = stack.enter_context(Store(walk.store))
         config_file = walk.config_file or config.project_file
@@ -111,11 +109,6 @@ def replay_through_proxy(
         run.finish()
     run.tell()
     return run.outcome
-
-
-async def _close(arms: Sequence[Any]) -> None:
-    for arm in arms:
-        await arm.aclose()
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from analysis.replay.book import Book, task_id
 from analysis.replay.cursors import CursorTask
 from analysis.replay.roots import Roots
-from codetrial.arms.base import Answer, Arm, Preparable, Prompt
+from codetrial.arms.base import Answer, Arm, ArmDefinition, Preparable, Prompt
 from codetrial.clock import now_ns
 from codetrial.config import Config
 from codetrial.errors import CodetrialError, ConfigError
@@ -73,16 +73,16 @@ class Outcome:
     """Why it ended before the last task; None if it did not."""
 
 
-def refuse_unpriced(arms: Mapping[ArmLabel, Arm], config: Config) -> None:
+def refuse_unpriced(definitions: Mapping[ArmLabel, ArmDefinition], config: Config) -> None:
     """A budget in money can only be kept where money is known; a self-hosted arm without a price counts as free.
 
     Raises:
         ConfigError: names the arm, and what to write.
     """
-    for label, arm in arms.items():
-        if not arm.definition.is_self_hosted and not is_priced(arm.definition, config.arms[label].price):
+    for label, arm in definitions.items():
+        if not arm.is_self_hosted and not is_priced(arm, config.arms[label].price):
             raise ConfigError(
-                f"--budget cannot be kept: the price of arm {label} ({arm.definition.name}) is not known. "
+                f"--budget cannot be kept: the price of arm {label} ({arm.name}) is not known. "
                 f"Write it in [arms.{label.lower()}.price], or limit --tasks instead."
             )
 

@@ -118,7 +118,7 @@ async def solve(
     trial, rows = freeze(config)
     arms = {label: build(config.arms[label], label, templates=config.templates) for label in ArmLabel}
     if settings.budget_usd is not None:
-        refuse_unpriced(arms, config)
+        refuse_unpriced({label: arm.definition for label, arm in arms.items()}, config)
     book = Book(store, trial, rows, client=CLIENT, repository=None, store_text=config.store.store_text)
     jobs = [
         _Job(problem, sample, _identity(trial.id, problem, sample))

@@ -232,7 +232,7 @@ def replay(history: History, config: Config, options: Options, prepared: Prepare
     path = database(config, options.store)
     arms = {label: build(config.arms[label], label, templates=config.templates) for label in ArmLabel}
     if options.budget_usd is not None:
-        refuse_unpriced(arms, config)
+        refuse_unpriced({label: arm.definition for label, arm in arms.items()}, config)
     book = Book(path, trial, arm_rows, client=CLIENT, repository=place.identity, store_text=config.store.store_text)
     reason = "interrupted"
     tasks = prepared.chosen.tasks

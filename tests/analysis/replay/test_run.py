@@ -17,7 +17,7 @@ from analysis.replay.book import Book
 from analysis.replay.roots import Roots
 from analysis.replay.run import Outcome, refuse_unpriced, run
 from analysis.store import Store
-from codetrial.arms import build
+from codetrial.arms import build, define
 from codetrial.arms.base import Answer, ArmDefinition, Prompt
 from codetrial.clock import now_ns
 from codetrial.config import Config, freeze, load
@@ -248,7 +248,7 @@ def test_a_budget_in_money_needs_prices(tmp_path: Path) -> None:
     )
     config = load(tmp_path, config_file=path)
     with pytest.raises(ConfigError, match=r"price of arm B \(nobody-knows\) is not known"):
-        refuse_unpriced({label: build(config.arms[label], label) for label in ArmLabel}, config)
+        refuse_unpriced({label: define(config.arms[label], label, templates={}) for label in ArmLabel}, config)
 
 
 async def test_an_arm_that_is_away_for_a_moment_is_asked_again(
