@@ -98,7 +98,8 @@ class Ledger:
                 return None
             self._awaited.pop(key, None)
         if entry is None:
-            return Settled(token, frame, BYPASSED, None)
+            # Settled while this answer was still arriving: whoever did that has said what became of it.
+            return Settled(token, frame, NOTHING, None)
         if entry.offer is None:
             return Settled(entry.token, frame, LATE, None)
         return self._merged(entry, frame)

@@ -23,7 +23,7 @@ from lsp_proxy.relay.link import Link
 from lsp_proxy.relay.main import Options, start_server
 from lsp_proxy.relay.mirror import ENCODINGS
 from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump, write_all
-from lsp_proxy.relay.revive import REGISTER, RESTARTS, UNREGISTER, Revival
+from lsp_proxy.relay.revive import REGISTER, RESTARTS, UNREGISTER, Revival, registrations_in
 from lsp_proxy.relay.state import StateFile, is_paused, runtime_dir
 from lsp_proxy.relay.supervise import Evaluator
 
@@ -65,6 +65,7 @@ INLINE = "textDocument/inlineCompletion"
 RESOLVE = "completionItem/resolve"
 EXECUTE = "workspace/executeCommand"
 CANCEL = "$/cancelRequest"
+REGISTRATIONS = (REGISTER.encode(), UNREGISTER.encode())
 
 _T = TypeVar("_T")
 
@@ -104,6 +105,8 @@ class Relay:
         """Our own, by which an editor confirms an acceptance; unique, because editors register commands globally."""
         self.surface = options.surface
         self.has_announced_inline = False
+        self.server_inline: set[str] = set()
+        """Registrations by which the server has taken inline completions over since: they are its own then."""
         self.encoding = "utf-16"
         self.server_info: dict[str, Any] = {}
         self.merge_budget_ns = MERGE_BUDGET_NS
@@ -274,6 +277,7 @@ class Relay:
             return False  # It was asked to end after all, a moment ago.
         self._release()
         self.to_editor.inject(revival.last_will())
+        self.server_inline.clear()
         try:
             self.server_pid, to_server, self._from_server = start_server(self.options.server)
         except OSError:
@@ -475,6 +479,11 @@ class Relay:
             or (asked is not None and time.monotonic_ns() - asked > self.inline_deadline_ns)
         )
 
+    @property
+    def answers_inline(self) -> bool:
+        """Whether inline completions are answered here, and the server knows nothing of them."""
+        return self.has_announced_inline and not self.server_inline
+
     def may_offer(self, surface: str) -> bool:
         """Whether a suggestion could be offered on this surface now."""
         return (
@@ -573,7 +582,7 @@ class EditorDoor:
             "exit": lambda _: OBSERVE,
             CANCEL: lambda _: HOLD if len(self._relay.ledger) else OBSERVE,
             COMPLETION: self._admit_completion,
-            INLINE: lambda head: HOLD if self._relay.has_announced_inline and head.id else OBSERVE,
+            INLINE: lambda head: HOLD if self._relay.answers_inline and head.id else OBSERVE,
             RESOLVE: lambda head: HOLD if self._relay.ledger.tokens and head.id else PASS,
             EXECUTE: lambda head: HOLD if self._relay.command and head.id else PASS,
         }
@@ -631,6 +640,10 @@ class EditorDoor:
         elif method == "initialized":
             relay.link.keep(body)
             relay.tell_pending()
+        elif method == INLINE and head.id is not None:
+            # The server's own: a shadow of it for the record, and never an answer of ours.
+            if relay.offer(body) and relay.has_announced_inline:
+                relay.offer(delivered(Settled(head.id, b"", BYPASSED, None)))
         else:
             relay.has_exited = relay.has_exited or method == "exit"
             relay.offer(body)
@@ -726,9 +739,9 @@ class ServerDoor:
         relay = self._relay
         if relay.revival is not None:
             return WHOLE
-        if method is not None or (relay.initialize_key is None and not relay.ledger):
-            return PASS
-        return WHOLE
+        if method is not None:
+            return WHOLE if method in REGISTRATIONS and relay.has_announced_inline else PASS
+        return PASS if relay.initialize_key is None and not relay.ledger else WHOLE
 
     def admit(self, head: Head) -> int:
         relay = self._relay
@@ -737,8 +750,9 @@ class ServerDoor:
                 return WHOLE
             if relay.revival.server_said(head):
                 return HOLD
-            if head.method in (REGISTER, UNREGISTER):
-                return OBSERVE
+        if head.method in (REGISTER, UNREGISTER) and (relay.revival is not None or relay.has_announced_inline):
+            # Read before it is forwarded: what the editor asks next depends on it.
+            return HOLD
         if head.method is not None or (relay.initialize_key is None and not len(relay.ledger)):
             return PASS
         if head.id is None:
@@ -750,15 +764,26 @@ class ServerDoor:
         return HOLD
 
     def observe(self, head: Head, body: bytes) -> None:
-        """A registration: nothing else of the server's is observed."""
-        if (revival := self._relay.revival) is not None:
-            self._relay.guarded(lambda: revival.server_registers(str(head.method), body), None)
+        """Nothing of the server's is only observed."""
+
+    def _registered(self, method: str, body: bytes) -> None:
+        registrations = registrations_in(method, body)
+        if self._relay.revival is not None:
+            self._relay.revival.server_registers(method, registrations)
+        for token, registered in registrations.items():
+            if registered == INLINE and method == REGISTER:
+                self._relay.server_inline.add(token)
+            elif registered == INLINE:
+                self._relay.server_inline.discard(token)
 
     def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
         return self._relay.guarded(lambda: self._replace(head, frame, body), None)
 
     def _replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
         relay, token = self._relay, head.id or b""
+        if head.method is not None:
+            self._registered(head.method, body)
+            return None
         if relay.revival is not None and relay.revival.is_refused(token):
             return b""
         if relay.initialize_key == id_key(token):

@@ -7,11 +7,12 @@ server do not reach the new one, whose ids begin at the same number.
 
 import json
 import os
+from collections.abc import Mapping
 
 from lsp_proxy.relay import rewrite
 from lsp_proxy.relay.frames import Head, encode, id_key
 
-__all__ = ["RESTARTS", "Revival"]
+__all__ = ["RESTARTS", "Revival", "registrations_in"]
 
 RESTARTS = 3
 """As often as editors restart a server by themselves before they give up."""
@@ -67,14 +68,13 @@ class Revival:
         """Whether this answer is one too many; asked once for each."""
         return self._refused.pop(id_key(token), token) is None
 
-    def server_registers(self, method: str, body: bytes) -> None:
-        """Note a registration of the server's, or its end."""
-        params = rewrite.params_of(body)
-        for one in params.get("registrations", ()) if method == REGISTER else ():
-            self._registered[one["id"]] = one["method"]
-        # The protocol has lived with this misspelling since it had the method.
-        for one in params.get("unregisterations", ()) if method == UNREGISTER else ():
-            self._registered.pop(one["id"], None)
+    def server_registers(self, method: str, registrations: Mapping[str, str]) -> None:
+        """Note registrations of the server's, or their end."""
+        for name, registered in registrations.items():
+            if method == REGISTER:
+                self._registered[name] = registered
+            else:
+                self._registered.pop(name, None)
 
     def last_will(self) -> bytes:
         """What the editor must still get from the server that has ended."""
@@ -99,3 +99,10 @@ class Revival:
             }
             frames.append(encode(json.dumps(request).encode()))
         return b"".join(frames)
+
+
+def registrations_in(method: str, body: bytes) -> dict[str, str]:
+    """By id, the methods that a server registers, or whose registration it ends."""
+    # The protocol has lived with this misspelling since it had the method.
+    key = "registrations" if method == REGISTER else "unregisterations"
+    return {one["id"]: one["method"] for one in rewrite.params_of(body).get(key, ())}

@@ -429,6 +429,61 @@ def test_a_cancelled_inline_completion_is_answered_as_cancelled(inline: tuple[Wi
     assert b"cancelRequest" not in wire.received_by_server()
 
 
+def test_a_server_that_takes_inline_completions_over_later_gets_them(inline: tuple[Wire, Bridge]) -> None:
+    wire, bridge = inline
+    registration = {"id": "r1", "method": INLINE, "registerOptions": {"documentSelector": [{"language": "python"}]}}
+
+    def changes(method: str, **params: Any) -> None:
+        """The server registers or unregisters, and the editor agrees."""
+        wire.send(notification("x", do={"first": frame(request("s1", method, **params)).decode()}))
+        assert wire.message() == request("s1", method, **params)
+        wire.send({"jsonrpc": "2.0", "id": "s1", "result": None})
+
+    changes("client/registerCapability", registrations=[{"id": "other", "method": "textDocument/hover"}, registration])
+    theirs = '{"items":[{"insertText":"theirs"}]}'
+    assert wire.ask(request(1, INLINE, do={"result": theirs}))["result"] == json.loads(theirs)
+    asked = bridge.hear(INLINE)
+    told = bridge.hear("codetrial/delivered")["params"]
+    assert (told["id"], told["delivered"], told["reason"]) == (1, False, "bypassed")
+    bridge.answer(asked, {"items": [{"insertText": "ours"}]})
+    changes("client/unregisterCapability", unregisterations=[{"id": "other", "method": "textDocument/hover"}])
+    assert wire.ask(request(2, INLINE, do={"result": theirs}))["result"] == json.loads(theirs)
+    changes("client/unregisterCapability", unregisterations=[{"id": "r1", "method": INLINE}])
+    wire.send(request(3, INLINE, do={"result": theirs}))
+    while (asked := bridge.hear(INLINE))["id"] != 3:
+        pass
+    bridge.answer(asked, {"items": [{"insertText": "ours"}]})
+    assert wire.message()["result"] == {"items": [{"insertText": "ours"}]}
+
+
+def test_a_completion_registered_later_is_merged_like_any_other(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    registration = {"id": "r1", "method": COMPLETION, "registerOptions": {"triggerCharacters": ["@"]}}
+    asked = request("s1", "client/registerCapability", registrations=[registration])
+    wire.send(notification("x", do={"first": frame(asked).decode()}))
+    assert wire.message() == asked
+    answered = {"jsonrpc": "2.0", "id": "s1", "result": None}
+    wire.send(answered)
+    assert [item["label"] for item in complete(wire, bridge)["items"]] == ["ours", "x"]
+    assert frame(answered) in wire.received_by_server()
+
+
+def test_a_superseded_request_is_told_once_and_not_as_passed_by(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    large = "[" + "1," * 100_000 + "1]"
+    first = frame(b'{"jsonrpc":"2.0","id":8,"result":%b}' % large.encode()).decode()
+    wire.send(request(8, COMPLETION, do={"answer": False}))
+    asked = bridge.hear(COMPLETION)
+    # The evaluator's "nothing, there is a newer one" comes while half of the server's answer is here.
+    wire.send(notification("x", do={"first": first[:100_000]}))
+    assert wire.is_quiet()
+    bridge.answer(asked, None)
+    assert bridge.is_quiet()
+    wire.send(notification("x", do={"first": first[100_000:]}))
+    assert wire.frame() == first.encode()
+    assert bridge.is_quiet()
+
+
 # An evaluator in trouble
 
 
