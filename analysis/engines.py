@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 
 from analysis.ship import Destination
-from analysis.source import Columns, Source, column_types, tables
+from analysis.source import Columns, Source, column_types, held, tables
 from codetrial.errors import EvidenceError
 
 __all__ = ["ENGINES", "open_shipped"]
@@ -74,9 +74,12 @@ class DuckDbSource:
             self._connection.execute(f'CREATE VIEW "{table}" AS {body}')
 
     def fetch(self, expression: ir.Table) -> Columns:
-        result = self._connection.execute(str(ibis.to_sql(expression, dialect="duckdb")))
-        names = [column[0] for column in result.description]
-        return Columns.of_rows(names, result.fetchall())
+        return Columns(self._connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchnumpy())
+
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        body = ibis.to_sql(expression, dialect="duckdb")
+        self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {body}')
+        return held(name, expression)
 
     def close(self) -> None:
         self._connection.close()
@@ -124,6 +127,13 @@ class ClickHouseSource:
         answer = json.loads(str(self._session.query(f"{statement} {settings}", "JSONCompact")))
         return Columns.of_rows([column["name"] for column in answer["meta"]], answer["data"])
 
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        body = ibis.to_sql(expression, dialect="clickhouse")
+        self._session.query(
+            f"CREATE OR REPLACE TABLE `{name}` ENGINE = MergeTree ORDER BY tuple() AS {body} SETTINGS join_use_nulls = 1"
+        )
+        return held(name, expression)
+
     def close(self) -> None:
         self._session.close()
 
@@ -154,6 +164,11 @@ class SparkSource:
         statement = str(ibis.to_sql(expression, dialect="databricks"))
         frame = self._spark.sql(statement)
         return Columns.of_rows(frame.columns, [tuple(row) for row in frame.collect()])
+
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        frame = self._spark.sql(str(ibis.to_sql(expression, dialect="databricks")))
+        frame.cache().createOrReplaceTempView(name)
+        return held(name, expression)
 
     def close(self) -> None:
         self._spark.stop()

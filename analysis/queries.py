@@ -8,22 +8,19 @@ tests never mix with what people did.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any
 
-import ibis
-import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.source import Columns, Source, table
-from analysis.statistics import LOG_BIN
+from analysis.rollup import GONE, HORIZONS_S, KEPT, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope, read
+from analysis.source import Source, table
 from codetrial.clock import utc_text
 from codetrial.errors import EvidenceError
-from codetrial.records import ArmLabel, Disposition, Origin, OutcomeClass, Unit
+from codetrial.records import ArmLabel, Disposition, Origin, Unit
 
 __all__ = [
     "HORIZONS_S",
@@ -43,23 +40,11 @@ __all__ = [
     "trials",
 ]
 
-HORIZONS_S = (30, 120, 300, 600)
-
-AGREEMENT = "first_line_similarity"
-AGREEMENT_HORIZON = "30s"
-
-KEPT = 0.5
-"""A text of which less than this share still stands counts as gone."""
-
-TAKEN = (OutcomeClass.ACCEPTED.value, OutcomeClass.PARTLY_ACCEPTED.value)
-
 SETTLING = timedelta(seconds=60)
 """After an episode's window has closed, its last outcome is decided within this time."""
 
 ABANDONED = timedelta(hours=24)
 """A session without an end counts as closed this long after it started: it was cut off."""
-
-FAILED = ("timeout", "error", "refused", "cancelled", "over_budget")
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -184,7 +169,6 @@ class AttemptSums:
     """Attempts whose cost is known."""
     tokens_in: Integers
     tokens_out: Integers
-    busy_ms: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,10 +313,11 @@ def gather(
     by_origin = Counter(row["origin"] for row in own)
     chosen = _choose_origin(by_origin, origin)
     kept = [row for row in own if row["origin"] == chosen and (since is None or row["started_at"] >= since)]
-    scope = _Scope(facts.id, chosen, since, is_everything=len(kept) == len(everyone))
+    scope = Scope(facts.id, chosen, since, is_everything=len(kept) == len(everyone))
+    rollup = read(source, scope, (row["id"] for row in everyone), (row["id"] for row in kept))
     sessions = _sessions(kept, moment)
-    index = {identity: i for i, identity in enumerate(sessions.ids)}
-    reader = _Reader(source, scope, sessions, index, moment)
+    position = {identity: i for i, identity in enumerate(sessions.ids)}
+    place = np.array([position[identity] for identity in rollup.sessions], dtype=np.int64)
     return Evidence(
         place=source.place,
         trial=facts,
@@ -343,19 +328,24 @@ def gather(
         other_trials=len(trials(source)) - 1,
         other_origins={name: n for name, n in sorted(by_origin.items()) if name != chosen},
         sessions=sessions,
-        episodes=reader.episodes(),
-        pairs=reader.pairs(),
-        funnel=reader.funnel(),
-        latencies=reader.latencies(),
-        statuses=reader.counted("status"),
-        errors=reader.counted("error_kind"),
-        attempts=reader.attempts(),
-        retention=reader.retention(),
-        strata=reader.strata(),
-        dispositions=reader.dispositions(),
-        incidents=reader.incidents(),
-        tasks_by_day=reader.tasks_by_day(),
+        episodes=_episodes(rollup, place, sessions, moment),
+        pairs=_pairs(rollup, place),
+        funnel={label: _funnel(rollup, label) for label in ArmLabel},
+        latencies={label: _latencies(rollup, label) for label in ArmLabel},
+        statuses={label: _counted(rollup, label, 1) for label in ArmLabel},
+        errors={label: _counted(rollup, label, 2) for label in ArmLabel},
+        attempts={label: _attempts(rollup, place, label) for label in ArmLabel},
+        retention={label: _retention(rollup, label) for label in ArmLabel},
+        strata=_strata(rollup),
+        dispositions=_most_first(_totals(rollup.days, lambda key: key[0])),
+        incidents={str(key[0]): n for key, n in sorted(rollup.incidents.items())},
+        tasks_by_day=dict(
+            sorted(_totals({k: n for k, n in rollup.days.items() if k[0] == ROUTED}, lambda key: key[1]).items())
+        ),
     )
+
+
+ROUTED = Disposition.ROUTED.value
 
 
 def _choose_origin(by_origin: Mapping[str, int], wanted: Origin | None) -> Origin:
@@ -429,385 +419,151 @@ def _sessions(rows: list[dict[str, Any]], now: datetime) -> Sessions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """The sessions that count."""
-
-    trial: str
-    origin: Origin
-    since: str | None
-    is_everything: bool
-    """True: the store holds nothing else, so that no query needs a join to find out."""
-
-    def sessions(self) -> ir.Table:
-        session = table("session")
-        chosen = (session.trial == self.trial) & (session.origin == self.origin.value)
-        if self.since is not None:
-            chosen &= session.started_at >= self.since
-        return session.filter(chosen).select(scoped=session.id)
-
-    def of_sessions(self, rows: ir.Table) -> ir.Table:
-        """Rows of a table with a `session` column, of these sessions only."""
-        if self.is_everything:
-            return rows
-        chosen = self.sessions()
-        return rows.semi_join(chosen, rows.session == chosen.scoped)
-
-    def of_tasks(self, rows: ir.Table) -> ir.Table:
-        """Rows of a table with a `task` column, of these sessions only."""
-        if self.is_everything:
-            return rows
-        tasks = self.of_sessions(table("task"))
-        tasks = tasks.select(scoped=tasks.id)
-        return rows.semi_join(tasks, rows.task == tasks.scoped)
+def _totals(counts: Mapping[Key, int], by: Callable[[Key], Any]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for key, n in counts.items():
+        found[str(by(key))] += n
+    return dict(found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """Columns, one entry a taken suggestion."""
-
-    label: NDArray[np.str_]
-    assignment: list[str]
-    chars: Integers
-    shares: list[Floats]
-    """Per horizon, NaN where nobody looked."""
-    kept_chars: Floats
-    """At the longest horizon that was looked at."""
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-class _Reader:
-    def __init__(
-        self, source: Source, scope: _Scope, sessions: Sessions, index: Mapping[str, int], now: datetime
-    ) -> None:
-        self._source = source
-        self._scope = scope
-        self._sessions = sessions
-        self._index = index
-        self._now = now
+def _instants(milliseconds: Integers) -> NDArray[np.datetime64]:
+    return milliseconds.astype("datetime64[ms]")
 
-    def _fetch(self, expression: ir.Table) -> Columns:
-        return self._source.fetch(expression)
 
-    def _tasks(self) -> ir.Table:
-        tasks = self._scope.of_sessions(table("task"))
-        return tasks.filter(tasks.assignment.notnull())
+def _episodes(rollup: Rollup, place: Integers, sessions: Sessions, moment: datetime) -> Episodes:
+    session, opened = place[rollup.session], _instants(rollup.opened_ms)
+    now = np.datetime64(moment.replace(tzinfo=None), "ms")
+    waits = rollup.window_ms + int(SETTLING.total_seconds() * 1000)
+    is_over = opened + waits.astype("timedelta64[ms]") <= now
+    is_over |= sessions.is_closed[session]
+    slack = np.timedelta64(1, "s")
+    jumped = (opened + slack < sessions.started[session]) | (opened > now + slack)
+    return Episodes(
+        session=session[is_over],
+        opened=opened[is_over],
+        is_a=(rollup.shown == SHOWN["A"])[is_over],
+        is_b=(rollup.shown == SHOWN["B"])[is_over],
+        share_a=rollup.share_a[is_over],
+        share_b=rollup.share_b[is_over],
+        share_none=rollup.share_none[is_over],
+        tasks=rollup.tasks[is_over],
+        accepted=rollup.accepted[is_over],
+        accepted_chars=rollup.accepted_chars[is_over],
+        kept_chars=rollup.kept_chars[is_over],
+        unsettled=int((~is_over).sum()),
+        clock_jumps=int(jumped.sum()),
+    )
 
-    def _assigned(self) -> ir.Table:
-        rows = self._scope.of_sessions(table("assignment"))
-        return rows.filter((rows.unit == Unit.EPISODE.value) & (rows.is_sampled == 1))
 
-    def episodes(self) -> Episodes:
-        a = self._assigned()
-        rows = self._fetch(
-            a.select(
-                "id",
-                "session",
-                "shown",
-                "propensity_a",
-                "propensity_b",
-                "propensity_none",
-                "opened_at",
-                window_ns=(a.closes_ns - a.opened_ns).fill_null(0),
-            ).order_by(["opened_at", "id"])
-        )
-        ids = rows.strings("id")
-        session = np.array([self._index[s] for s in rows.strings("session")], dtype=np.int64)
-        opened = _moments(rows.strings("opened_at"))
-        now = np.datetime64(self._now.replace(tzinfo=None), "ms")
-        waits = rows.counts("window_ns") // 1_000_000 + int(SETTLING.total_seconds() * 1000)
-        is_over = opened + waits.astype("timedelta64[ms]") <= now
-        if len(ids):
-            is_over |= self._sessions.is_closed[session]
-        shown = np.array(rows.strings("shown"), dtype=object)
-        position = {identity: i for i, identity in enumerate(ids)}
-        sums = self._taken_sums(position)
-        started = self._sessions.started[session] if len(ids) else opened
-        slack = np.timedelta64(1, "s")
-        jumped = (opened + slack < started) | (opened > now + slack)
-        return Episodes(
-            session=session[is_over],
-            opened=opened[is_over],
-            is_a=(shown == "A")[is_over],
-            is_b=(shown == "B")[is_over],
-            share_a=rows.numbers("propensity_a")[is_over],
-            share_b=rows.numbers("propensity_b")[is_over],
-            share_none=rows.numbers("propensity_none")[is_over],
-            tasks=self._task_counts(position)[is_over],
-            accepted=sums["accepted"].astype(np.int64)[is_over],
-            accepted_chars=sums["chars"].astype(np.int64)[is_over],
-            kept_chars=sums["kept"][is_over],
-            unsettled=int((~is_over).sum()),
-            clock_jumps=int(jumped.sum()),
-        )
+def _pairs(rollup: Rollup, place: Integers) -> Pairs:
+    return Pairs(
+        session=place[rollup.pair_session],
+        opened=_instants(rollup.pair_opened_ms),
+        a=rollup.pair_a,
+        b=rollup.pair_b,
+        requests=rollup.pair_requests,
+        none_shown_requests=int(rollup.routed[rollup.shown == SHOWN["none"]].sum()),
+    )
 
-    def _task_counts(self, position: Mapping[str, int]) -> Integers:
-        tasks = self._tasks()
-        found = self._fetch(tasks.group_by("assignment").aggregate(n=tasks.count()))
-        counts = np.zeros(len(position), dtype=np.int64)
-        for assignment, n in zip(found.strings("assignment"), found.counts("n"), strict=True):
-            if (i := position.get(assignment)) is not None:
-                counts[i] = n
-        return counts
 
-    def _taken(self) -> ir.Table:
-        """Taken suggestions with the episode they belong to."""
-        o, t = table("outcome"), self._tasks()
-        o = o.filter(o.outcome.isin(TAKEN)).select("suggestion", "task", "label", chars=o.accepted_chars.fill_null(0))
-        t = t.select(task_id=t.id, assignment=t.assignment, session=t.session)
-        return o.inner_join(t, o.task == t.task_id).select("suggestion", "label", "chars", "assignment")
+def _funnel(rollup: Rollup, label: ArmLabel) -> Mapping[str, int]:
+    """Requests of the episodes that show this arm, from assigned to kept."""
+    shown = rollup.shown == SHOWN[label.value]
+    own = {key: n for key, n in rollup.stands.items() if key[0] == label.value}
+    return {
+        "assigned": int(rollup.tasks[shown].sum()),
+        "routed": int(rollup.asked[shown].sum()),
+        "answered": rollup.answered.get((label.value,), 0),
+        "shown": rollup.exposed.get((label.value,), 0),
+        "accepted": sum(own.values()),
+        "kept": sum(n for key, n in own.items() if key[1] == STANDS),
+        "looked_at": sum(n for key, n in own.items() if key[1] != UNSEEN),
+    }
 
-    def _kept_shares(self) -> ir.Table:
-        """One row a taken suggestion: the share that stands at each horizon, null where nobody looked."""
-        taken, s = self._taken(), table("score")
-        s = s.filter((s.metric == "kept_share") & s.value.notnull())
-        s = s.select(of=s.suggestion, horizon=s.horizon, value=s.value)
-        joined = taken.left_join(s, taken.suggestion == s.of)
-        at = {
-            f"kept_{h}": ibis.cases((joined.horizon == f"{h}s", joined.value), else_=ibis.null("float64")).max()
-            for h in HORIZONS_S
-        }
-        return joined.group_by(["suggestion", "label", "assignment", "chars"]).aggregate(**at)
 
-    @cached_property
-    def _kept(self) -> "_Kept":
-        """The taken suggestions, read once: sums, funnel and retention all come from them."""
-        k = self._kept_shares()
-        found = self._fetch(k.select("label", "assignment", "chars", *(f"kept_{h}" for h in HORIZONS_S)))
-        shares = [found.numbers(f"kept_{h}") for h in HORIZONS_S]
-        latest = shares[-1].copy()
-        for earlier in reversed(shares[:-1]):
-            latest = np.where(np.isnan(latest), earlier, latest)
-        return _Kept(
-            label=np.array(found.strings("label")),
-            assignment=found.strings("assignment"),
-            chars=found.counts("chars"),
-            shares=shares,
-            kept_chars=np.nan_to_num(latest * found.counts("chars")),
-        )
+def _latencies(rollup: Rollup, label: ArmLabel) -> Latencies:
+    bins: Counter[int] = Counter()
+    cut_off = 0
+    for (arm, _, _, index, is_cut_off), n in rollup.scan.items():
+        if arm == label.value:
+            cut_off += n if is_cut_off else 0
+            if index is not None:
+                bins[int(index)] += n
+    ordered = sorted(bins)
+    return Latencies(
+        bins=np.array(ordered, dtype=np.int64),
+        counts=np.array([bins[index] for index in ordered], dtype=np.int64),
+        cut_off=cut_off,
+    )
 
-    def _taken_sums(self, position: Mapping[str, int]) -> Mapping[str, Floats]:
-        kept = self._kept
-        at = np.array([position.get(assignment, -1) for assignment in kept.assignment], dtype=np.int64)
-        known = at >= 0
-        size = len(position)
-        return {
-            "accepted": np.bincount(at[known], minlength=size).astype(np.float64),
-            "chars": np.bincount(at[known], kept.chars[known], size).astype(np.float64),
-            "kept": np.bincount(at[known], kept.kept_chars[known], size).astype(np.float64),
-        }
 
-    def pairs(self) -> Pairs:
-        e = self._assigned()
-        e = e.filter(e.shown == "none").select(episode=e.id, session=e.session, opened_at=e.opened_at)
-        t = table("task")
-        t = t.filter(t.disposition == Disposition.ROUTED.value).select(task_id=t.id, assignment=t.assignment)
-        routed = e.inner_join(t, e.episode == t.assignment).select("episode", "session", "opened_at", "task_id")
-        s = table("score")
-        s = s.filter((s.metric == AGREEMENT) & (s.horizon == AGREEMENT_HORIZON) & s.value.notnull())
-        a, b = (
-            s.filter(s.label == label.value).select(**{f"task_{label.value}": s.task, f"value_{label.value}": s.value})
-            for label in ArmLabel
-        )
-        scored = routed.inner_join(a, routed.task_id == a.task_A)
-        scored = scored.inner_join(b, scored.task_id == b.task_B)
-        found = self._fetch(
-            scored.group_by(["episode", "session", "opened_at"])
-            .aggregate(a=scored.value_A.mean(), b=scored.value_B.mean(), n=scored.count())
-            .order_by(["opened_at", "episode"])
-        )
-        all_routed = self._fetch(routed.aggregate(n=routed.count()))
-        return Pairs(
-            session=np.array([self._index[i] for i in found.strings("session")], dtype=np.int64),
-            opened=_moments(found.strings("opened_at")),
-            a=found.numbers("a"),
-            b=found.numbers("b"),
-            requests=found.counts("n"),
-            none_shown_requests=int(all_routed.counts("n")[0]),
-        )
+def _counted(rollup: Rollup, label: ArmLabel, part: int) -> Mapping[str, int]:
+    """Attempts of one arm by a part of the key: status or kind of error, most first."""
+    own = {key: n for key, n in rollup.scan.items() if key[0] == label.value and key[part] is not None}
+    return _most_first(_totals(own, lambda key: key[part]))
 
-    def funnel(self) -> Mapping[ArmLabel, Mapping[str, int]]:
-        """Requests of the episodes that show each arm, from assigned to kept."""
-        e = self._assigned()
-        e = e.filter(e.shown != "none").select(episode=e.id, shown=e.shown)
-        t = self._tasks()
-        t = t.select(task_id=t.id, assignment=t.assignment, disposition=t.disposition)
-        own = t.inner_join(e, t.assignment == e.episode)
-        asked = own.disposition.isin((Disposition.ROUTED.value, Disposition.REUSED.value))
-        requests = self._by_label(
-            own.group_by("shown").aggregate(assigned=own.count(), routed=ibis.cases((asked, 1), else_=0).sum()), "shown"
-        )
-        p = self._scope.of_tasks(table("attempt"))
-        p = p.filter((p.is_shown == 1) & (p.status == "ok"))
-        answered = self._by_label(p.group_by("label").aggregate(answered=p.count()), "label")
-        x = self._scope.of_tasks(table("exposure"))
-        shown = self._by_label(x.group_by("label").aggregate(shown=x.task.nunique()), "label")
-        kept = self._kept
-        taken = {}
-        for label in ArmLabel:
-            after_30 = kept.shares[0][kept.label == label.value]
-            taken[label] = {
-                "accepted": len(after_30),
-                "kept": int((after_30 >= KEPT).sum()),
-                "looked_at": int((~np.isnan(after_30)).sum()),
-            }
-        empty = dict.fromkeys(("assigned", "routed", "answered", "shown", "accepted", "kept", "looked_at"), 0)
-        return {
-            label: empty
-            | requests.get(label, {})
-            | answered.get(label, {})
-            | shown.get(label, {})
-            | taken.get(label, {})
-            for label in ArmLabel
-        }
 
-    def _by_label(self, expression: ir.Table, key: str) -> dict[ArmLabel, dict[str, int]]:
-        rows = self._fetch(expression).rows()
-        return {
-            ArmLabel(row[key]): {name: int(value or 0) for name, value in row.items() if name != key} for row in rows
-        }
+def _attempts(rollup: Rollup, place: Integers, label: ArmLabel) -> AttemptSums:
+    columns = rollup.attempts
+    own = columns[f"attempts_{label.value}"] > 0
 
-    @cached_property
-    def _scan(self) -> list[dict[str, Any]]:
-        """All attempts in one pass, counted by everything that is counted."""
-        p = self._scope.of_tasks(table("attempt"))
-        is_timed = p.latency_ms.notnull() & (p.is_cache_hit == 0)
-        binned = (p.latency_ms.clip(lower=1e-3).ln() / LOG_BIN).floor().cast("int64")
-        # A refusal or a spent budget never started, so it is neither fast nor slow.
-        is_cut_off = p.latency_ms.isnull() & p.sent_ns.notnull() & (p.is_cache_hit == 0)
-        marked = p.select(
-            "label",
-            "status",
-            "error_kind",
-            bin=ibis.cases((is_timed, binned), else_=ibis.null("int64")),
-            is_cut_off=ibis.cases((is_cut_off, 1), else_=0),
-        )
-        keys = ["label", "status", "error_kind", "bin", "is_cut_off"]
-        return self._fetch(marked.group_by(keys).aggregate(n=marked.count())).rows()
-
-    def latencies(self) -> Mapping[ArmLabel, Latencies]:
-        found = {}
-        for label in ArmLabel:
-            own = [row for row in self._scan if row["label"] == label.value]
-            bins: Counter[int] = Counter()
-            for row in own:
-                if row["bin"] is not None:
-                    bins[int(row["bin"])] += int(row["n"])
-            ordered = sorted(bins)
-            found[label] = Latencies(
-                bins=np.array(ordered, dtype=np.int64),
-                counts=np.array([bins[index] for index in ordered], dtype=np.int64),
-                cut_off=sum(int(row["n"]) for row in own if row["is_cut_off"]),
-            )
+    def of(name: str) -> Integers:
+        found: Integers = columns[f"{name}_{label.value}"][own]
         return found
 
-    def counted(self, column: str) -> Mapping[ArmLabel, Mapping[str, int]]:
-        """Attempts per arm by status or kind of error, most first."""
-        counts: dict[ArmLabel, Counter[str]] = {label: Counter() for label in ArmLabel}
-        for row in self._scan:
-            if row[column] is not None:
-                counts[ArmLabel(row["label"])][row[column]] += int(row["n"])
-        return {label: dict(found.most_common()) for label, found in counts.items()}
+    return AttemptSums(
+        session=place[columns["session"][own]],
+        attempts=of("attempts"),
+        failed=of("failed"),
+        known_cost_nanousd=of("cost"),
+        priced=of("priced"),
+        tokens_in=of("tokens_in"),
+        tokens_out=of("tokens_out"),
+    )
 
-    def attempts(self) -> Mapping[ArmLabel, AttemptSums]:
-        p, t = table("attempt"), self._scope.of_sessions(table("task"))
-        t = t.select(task_id=t.id, session=t.session)
-        own = p.inner_join(t, p.task == t.task_id)
-        found = self._fetch(
-            own.group_by(["session", "label"]).aggregate(
-                attempts=own.count(),
-                failed=ibis.cases((own.status.isin(FAILED), 1), else_=0).sum(),
-                cost=own.cost_nanousd.sum(),
-                priced=own.cost_nanousd.count(),
-                tokens_in=own.tokens_in.sum(),
-                tokens_out=own.tokens_out.sum(),
-                busy_ms=own.latency_ms.sum(),
-            )
+
+def _strata(rollup: Rollup) -> list[Stratum]:
+    found = [
+        Stratum(
+            label=ArmLabel(label),
+            language=str(language),
+            place=str(place),
+            offered=n,
+            accepted=rollup.offered_taken[label, language, place],
+            sessions=rollup.offered_sessions[label, language, place],
         )
-        labels = np.array(found.strings("label"), dtype=object)
-        session = np.array([self._index[i] for i in found.strings("session")], dtype=np.int64)
-
-        def of(label: ArmLabel, name: str) -> Integers:
-            of_label: Integers = found.counts(name)[labels == label.value]
-            return of_label
-
-        return {
-            label: AttemptSums(
-                session=session[labels == label.value],
-                attempts=of(label, "attempts"),
-                failed=of(label, "failed"),
-                known_cost_nanousd=of(label, "cost"),
-                priced=of(label, "priced"),
-                tokens_in=of(label, "tokens_in"),
-                tokens_out=of(label, "tokens_out"),
-                busy_ms=np.nan_to_num(found.numbers("busy_ms")[labels == label.value]),
-            )
-            for label in ArmLabel
-        }
-
-    def retention(self) -> Mapping[ArmLabel, Retention]:
-        kept = self._kept
-        return {label: _retention([share[kept.label == label.value] for share in kept.shares]) for label in ArmLabel}
-
-    def strata(self) -> list[Stratum]:
-        o, t = table("outcome"), self._tasks()
-        t = t.select(task_id=t.id, session=t.session, language=t.language.fill_null("unknown"), place=t.place)
-        own = o.inner_join(t, o.task == t.task_id)
-        found = self._fetch(
-            own.group_by(["label", "language", "place"]).aggregate(
-                offered=own.count(),
-                accepted=ibis.cases((own.outcome.isin(TAKEN), 1), else_=0).sum(),
-                sessions=own.session.nunique(),
-            )
-        )
-        return [
-            Stratum(
-                label=ArmLabel(row["label"]),
-                language=row["language"],
-                place=row["place"],
-                offered=int(row["offered"]),
-                accepted=int(row["accepted"]),
-                sessions=int(row["sessions"]),
-            )
-            for row in sorted(
-                found.rows(), key=lambda row: (-row["offered"], row["language"], row["place"], row["label"])
-            )
-        ]
-
-    def dispositions(self) -> Mapping[str, int]:
-        t = self._scope.of_sessions(table("task"))
-        rows = self._fetch(t.group_by("disposition").aggregate(n=t.count())).rows()
-        return {row["disposition"]: int(row["n"]) for row in sorted(rows, key=lambda row: -row["n"])}
-
-    def incidents(self) -> Mapping[str, int]:
-        i = self._scope.of_sessions(table("incident"))
-        rows = self._fetch(i.group_by("kind").aggregate(n=i["count"].sum())).rows()
-        return {row["kind"]: int(row["n"] or 0) for row in sorted(rows, key=lambda row: row["kind"])}
-
-    def tasks_by_day(self) -> Mapping[str, int]:
-        t = self._scope.of_sessions(table("task"))
-        t = t.filter(t.disposition == Disposition.ROUTED.value).mutate(day=t.requested_at.substr(0, 10))
-        rows = self._fetch(t.group_by("day").aggregate(n=t.count())).rows()
-        return {row["day"]: int(row["n"]) for row in sorted(rows, key=lambda row: row["day"])}
+        for (label, language, place), n in rollup.offered.items()
+    ]
+    return sorted(found, key=lambda s: (-s.offered, s.language, s.place, s.label.value))
 
 
-def _retention(shares: list[Floats]) -> Retention:
+def _retention(rollup: Rollup, label: ArmLabel) -> Retention:
     """Counts for Kaplan and Meier. A text seen gone stays gone; one not looked at any more is censored from there."""
-    at_risk, gone, censored = [], [], []
-    size = len(shares[0])
-    still = np.ones(size, dtype=bool)
-    for i, share in enumerate(shares):
-        # Seen at a later horizon means not lost from sight here.
-        seen_later = ~np.isnan(np.array(shares[i:])).all(axis=0) if size else np.zeros(0, dtype=bool)
-        censored.append(int((still & ~seen_later).sum()))
-        still &= seen_later
-        at_risk.append(int(still.sum()))
-        lost = still & (share < KEPT)
-        gone.append(int(lost.sum()))
-        still &= ~lost
+    at_risk, gone, censored, looked_at = ([0] * len(HORIZONS_S) for _ in range(4))
+    own = {key[1:]: n for key, n in rollup.stands.items() if key[0] == label.value}
+    for states, n in own.items():
+        for i, state in enumerate(states):
+            looked_at[i] += n if state != UNSEEN else 0
+        for i, state in enumerate(states):
+            # Seen at a later horizon means not lost from sight here.
+            if all(later == UNSEEN for later in states[i:]):
+                censored[i] += n
+                break
+            at_risk[i] += n
+            if state == GONE:
+                gone[i] += n
+                break
     return Retention(
-        accepted=size,
+        accepted=sum(own.values()),
         at_risk=tuple(at_risk),
         gone=tuple(gone),
         censored=tuple(censored),
-        mean_kept=tuple(None if np.isnan(share).all() else float(np.nanmean(share)) for share in shares),
+        mean_kept=tuple(
+            rollup.stands_shares[label.value, horizon] / n if n else None
+            for horizon, n in zip(HORIZONS_S, looked_at, strict=True)
+        ),
     )

@@ -8,7 +8,7 @@ import dataclasses
 import sqlite3
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -22,42 +22,89 @@ from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
 from codetrial.records import Record
 
-__all__ = ["Columns", "Source", "SqliteSource", "column_types", "table", "tables"]
+__all__ = ["Columns", "Source", "SqliteSource", "column_types", "held", "table", "tables"]
 
 Value = str | int | float | None
 
 
 class Columns:
-    """The columns of a result, by name."""
+    """The columns of a result, by name: numbers as arrays, NaN where null; everything else as Python objects."""
 
-    def __init__(self, names: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
-        self._columns = dict(zip(names, columns, strict=True))
+    def __init__(self, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        self._columns = columns
 
     @classmethod
-    def of_rows(cls, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Self:
-        return cls(names, list(zip(*rows, strict=True)) if rows else [()] * len(names))
+    def of_rows(cls, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Self:
+        return cls.of_batches(names, [list(rows)])
+
+    @classmethod
+    def of_batches(cls, names: Sequence[str], batches: Iterable[Sequence[Sequence[Any]]]) -> Self:
+        """Rows in pieces, each packed before the next is fetched: a row of Python objects is ten times its numbers."""
+        packed: list[list[NDArray[Any]]] = [[] for _ in names]
+        for batch in batches:
+            for pieces, column in zip(packed, zip(*batch, strict=True), strict=False):
+                pieces.append(_packed(column))
+        return cls(
+            {
+                name: np.concatenate(pieces) if pieces else np.empty(0)
+                for name, pieces in zip(names, packed, strict=True)
+            }
+        )
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values()), ()))
-
-    def objects(self, name: str) -> list[Any]:
-        """Python values, None where null."""
-        return list(self._columns[name])
 
     def strings(self, name: str) -> list[str]:
         return [str(value) for value in self._columns[name]]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """Floats, NaN where null."""
-        return np.array([np.nan if v is None else v for v in self._columns[name]], dtype=np.float64)
+        column = self._columns[name]
+        if isinstance(column, np.ma.MaskedArray):
+            return np.asarray(column.astype(np.float64).filled(np.nan))
+        return _floats(column)
 
     def counts(self, name: str) -> NDArray[np.int64]:
         """Integers, 0 where null (the sum of nothing)."""
-        return np.array([0 if v is None else int(v) for v in self._columns[name]], dtype=np.int64)
+        column = self._columns[name]
+        if isinstance(column, np.ma.MaskedArray):
+            return np.asarray(column.filled(0)).astype(np.int64)
+        if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+            return column.astype(np.int64)
+        return np.nan_to_num(_floats(column)).astype(np.int64)
 
     def rows(self) -> list[dict[str, Any]]:
         names = list(self._columns)
-        return [dict(zip(names, values, strict=True)) for values in zip(*self._columns.values(), strict=True)]
+        values = [[_plain(value) for value in np.asarray(column, dtype=object)] for column in self._columns.values()]
+        for i, column in enumerate(self._columns.values()):
+            if isinstance(column, np.ma.MaskedArray):
+                missing = np.ma.getmaskarray(column)
+                values[i] = [None if gone else value for value, gone in zip(values[i], missing, strict=True)]
+        return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _packed(column: Sequence[Any]) -> NDArray[Any]:
+    kinds = set(map(type, column)) - {type(None)}
+    if kinds == {int} and None not in column:
+        return np.array(column, dtype=np.int64)
+    if kinds and kinds <= {int, float}:
+        return _floats(column)
+    found = np.empty(len(column), dtype=object)
+    found[:] = column
+    return found
+
+
+def _floats(column: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return column.astype(np.float64)
+    return np.array([np.nan if value is None else value for value in column], dtype=np.float64)
+
+
+def _plain(value: Any) -> Any:
+    """A Python value of a column that went through numpy."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
 
 
 class Source(Protocol):
@@ -69,6 +116,10 @@ class Source(Protocol):
         ...
 
     def fetch(self, expression: ir.Table) -> Columns: ...
+
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        """Work a query out once, for those that build on it; the table is this source's own and ends with it."""
+        ...
 
     def close(self) -> None: ...
 
@@ -95,6 +146,14 @@ def table(name: str) -> ir.Table:
     return ibis.table(ibis.schema(column_types(name)), name=name)
 
 
+def held(name: str, expression: ir.Table) -> ir.Table:
+    """The unbound table of a result that a source holds."""
+    return ibis.table(expression.schema(), name=name)
+
+
+ROWS_AT_ONCE = 20_000
+
+
 class SqliteSource:
     """One person's database, read only."""
 
@@ -103,18 +162,35 @@ class SqliteSource:
         self.place = str(path)
 
     def fetch(self, expression: ir.Table) -> Columns:
-        statement = str(ibis.to_sql(expression, dialect="sqlite"))
         try:
-            cursor = self._store.db.conn.execute(statement)
-            rows = cursor.fetchall()
+            cursor = self._execute(str(ibis.to_sql(expression, dialect="sqlite")))
+            return Columns.of_batches([column[0] for column in cursor.description], self._batches(cursor))
         except sqlite3.Error as fault:
-            if "no such table" in str(fault) or "no such column" in str(fault):
-                raise EvidenceError(
-                    f"{self.place} was written by an older codetrial ({fault}): open it once with this version "
-                    "(`codetrial lsp` or `codetrial demo` with --store), which brings it up to date."
-                ) from fault
-            raise StoreError(f"Cannot read {self.place}: {fault}.") from fault
-        return Columns.of_rows([column[0] for column in cursor.description], rows)
+            raise self._explained(fault) from fault
+
+    def hold(self, name: str, expression: ir.Table) -> ir.Table:
+        # Temporary tables are the connection's own, so a file that is open for reading only allows them.
+        try:
+            self._execute(f'DROP TABLE IF EXISTS temp."{name}"')
+            self._execute(f'CREATE TEMP TABLE "{name}" AS {ibis.to_sql(expression, dialect="sqlite")}')
+        except sqlite3.Error as fault:
+            raise self._explained(fault) from fault
+        return held(name, expression)
+
+    def _execute(self, statement: str) -> sqlite3.Cursor:
+        return self._store.db.conn.execute(statement)
+
+    def _batches(self, cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+        while batch := cursor.fetchmany(ROWS_AT_ONCE):
+            yield batch
+
+    def _explained(self, fault: sqlite3.Error) -> Exception:
+        if "no such table" in str(fault) or "no such column" in str(fault):
+            return EvidenceError(
+                f"{self.place} was written by an older codetrial ({fault}): open it once with this version "
+                "(`codetrial lsp` or `codetrial demo` with --store), which brings it up to date."
+            )
+        return StoreError(f"Cannot read {self.place}: {fault}.")
 
     def close(self) -> None:
         self._store.close()
