@@ -322,8 +322,8 @@ def _not_yet(evidence: Evidence, reviews: Reviews, judged: ReviewJudgement) -> s
         return "no finding is held back, so there is nothing to compare with; set [review] post_share below 1."
     interval = judged.interval
     if interval is None:
-        n = len(reviews.finished)
-        so_far = f"{n} of {reviews.pulls} pull request{'s' if reviews.pulls != 1 else ''} finished"
+        n, of = len(reviews.finished), reviews.pulls_with_findings
+        so_far = f"{n} of {of} pull request{'s' if of != 1 else ''} with findings {'is' if n == 1 else 'are'} finished"
         if n < MIN_CLUSTERS:
             return f"{so_far}; a comparison needs {MIN_CLUSTERS}."
         return f"{so_far}, but each arm needs {MIN_UNITS} posted and {MIN_UNITS} held-back findings."

@@ -95,12 +95,13 @@ class Reviews:
 
     units: list[FindingUnit]
     pulls: int
+    pulls_with_findings: int
     finished: list[int]
     """Pull requests whose findings have their final outcome, in the order in which they got it."""
     reviews: int
     """Heads that both arms were asked to review."""
     reviews_finished: int
-    """Those of finished pull requests."""
+    """Those of pull requests with no finding open; one that found nothing has cost as much as any."""
     signals: Mapping[ArmLabel, Mapping[str, int]]
     """By arm and kind, on how many findings it was seen: reactions, answers, resolutions."""
     outside: Mapping[str, Mapping[str, int]]
@@ -124,13 +125,13 @@ def gather_reviews(source: Source, evidence: Evidence) -> Reviews:
     still_open = {unit.pull for unit in units if unit.is_open}
     finished = sorted((pull for pull in ended if pull not in still_open), key=lambda pull: (ended[pull], pull))
     heads = _heads(source, scope, index)
-    done = set(finished)
     return Reviews(
         units=units,
         pulls=len(evidence.sessions),
+        pulls_with_findings=len({unit.pull for unit in units}),
         finished=finished,
         reviews=sum(heads.values()),
-        reviews_finished=sum(n for pull, n in heads.items() if pull in done),
+        reviews_finished=sum(n for pull, n in heads.items() if pull not in still_open),
         signals=_signals(source, scope),
         outside=_outside(source, scope),
     )
