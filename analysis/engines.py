@@ -129,9 +129,8 @@ class ClickHouseSource:
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         body = ibis.to_sql(expression, dialect="clickhouse")
-        self._session.query(
-            f"CREATE OR REPLACE TABLE `{name}` ENGINE = MergeTree ORDER BY tuple() AS {body} SETTINGS join_use_nulls = 1"
-        )
+        made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = MergeTree ORDER BY tuple()"
+        self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
         return held(name, expression)
 
     def close(self) -> None:

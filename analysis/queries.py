@@ -529,7 +529,7 @@ def _attempts(rollup: Rollup, place: Integers, label: ArmLabel) -> AttemptSums:
 def _strata(rollup: Rollup) -> list[Stratum]:
     found = [
         Stratum(
-            label=ArmLabel(label),
+            label=ArmLabel(str(label)),
             language=str(language),
             place=str(place),
             offered=n,

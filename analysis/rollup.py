@@ -4,7 +4,7 @@ An engine works out one row an episode; nothing finer ever reaches Python. Rollu
 rollup of all of them, so what is finished can be kept and only new sessions are read again (analysis/kept.py).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -363,10 +363,10 @@ class _Reader:
         marked = taken.mutate(**states)
         sums = {f"sum_{h}": marked[f"kept_{h}"].sum() for h in HORIZONS_S}
         rows = self._fetch(marked.group_by(["label", *states]).aggregate(n=marked.count(), **sums)).rows()
-        shares: Counter[Key] = Counter()
+        shares: dict[Key, float] = defaultdict(float)
         for row in rows:
             for h in HORIZONS_S:
-                shares[row["label"], h] += row[f"sum_{h}"] or 0.0
+                shares[row["label"], h] += row[f"sum_{h}"] or 0
         return {
             "stands": {(row["label"], *(int(row[state]) for state in states)): int(row["n"]) for row in rows},
             "stands_shares": dict(shares),
@@ -379,6 +379,8 @@ class _Reader:
         t = table("task")
         t = t.filter(t.disposition == Disposition.ROUTED.value).select(task_id=t.id, assignment=t.assignment)
         routed = e.inner_join(t, e.episode == t.assignment)
+        # Held, because SQLite knows no sizes and would begin with the scores.
+        routed = self._source.hold("codetrial_routed", routed)
         s = table("score")
         s = s.filter((s.metric == AGREEMENT) & (s.horizon == AGREEMENT_HORIZON) & s.value.notnull())
         a, b = (

@@ -61,7 +61,7 @@ class Columns:
         """Floats, NaN where null."""
         column = self._columns[name]
         if isinstance(column, np.ma.MaskedArray):
-            return np.asarray(column.astype(np.float64).filled(np.nan))
+            return np.asarray(np.ma.filled(column.astype(np.float64), np.nan))
         return _floats(column)
 
     def counts(self, name: str) -> NDArray[np.int64]:
