@@ -47,6 +47,8 @@ bench: setup ## Measure; writes bench/RESULTS.md
 requirements: ## Pin the dependencies again (needs uv; the files name no index)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    --all-extras --group dev --output-file $(REQUIREMENTS) pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	    --group build --constraint $(REQUIREMENTS) --output-file requirements/action.txt pyproject.toml
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,7 @@
 """The pull-request door's subcommands, by section of the command map."""
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,17 +21,24 @@ _config = click.option(
 _store = click.option(
     "--store", "database", type=click.Path(path_type=Path, dir_okay=False), help="Record into this database."
 )
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script instead of text.")
 
 
-@pr.command(epilog="For example:  codetrial pr review --local main..HEAD")
-@click.argument("pull_request", required=False, metavar="[OWNER/REPO#NUMBER]")
+@pr.command(
+    epilog="""\b
+For example:
+  codetrial pr review --local main..HEAD             commits here, without GitHub
+  GITHUB_TOKEN=... codetrial pr review owner/repo#12   one pull request
+  GITHUB_TOKEN=... codetrial pr review owner/repo      every open one that has no review yet"""
+)
+@click.argument("pull_request", required=False, metavar="[OWNER/REPO[#NUMBER]]")
 @click.option(
     "--local", metavar="BASE..HEAD", help="Review commits here, without GitHub, and print what both arms say."
 )
 @click.option(
     "--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For --local: where."
 )
-@click.option("--json", "as_json", is_flag=True, help="For --local: print JSON instead of text.")
+@_json
 @_config
 @_store
 def review(
@@ -40,7 +49,7 @@ def review(
     config_file: Path | None,
     database: Path | None,
 ) -> None:
-    """Review one pull request, or with --local any range of commits without GitHub."""
+    """Review a pull request, all open ones of a repository, or with --local commits here without GitHub."""
     if (pull_request is None) == (local is None):
         raise click.UsageError("Name a pull request such as owner/repo#12, or a range with --local main..HEAD.")
     if local is not None:
@@ -51,8 +60,11 @@ def review(
     from pr_bot.running import review_once
 
     done = review_once(pull_request or "", config_file=config_file, database=database)
-    click.echo(done.detail)
-    if done.result == "failed":
+    if as_json:
+        click.echo(json.dumps([{"result": entry.result, "detail": entry.detail} for entry in done], indent=2))
+    else:
+        click.echo("\n".join(entry.detail for entry in done) or "No open pull request waits for a review.")
+    if any(entry.result == "failed" for entry in done):
         raise click.exceptions.Exit(1)
 
 
@@ -82,13 +94,15 @@ def work(threads: int, config_file: Path | None, database: Path | None) -> None:
 
 @pr.command(epilog="For example, every hour:  codetrial pr collect owner/repo")
 @click.argument("repository", required=False, metavar="[OWNER/REPO]")
+@_json
 @_config
 @_store
-def collect(repository: str | None, config_file: Path | None, database: Path | None) -> None:
+def collect(repository: str | None, as_json: bool, config_file: Path | None, database: Path | None) -> None:
     """See what became of the findings of all pull requests whose window is open."""
-    from pr_bot.running import collect_once
+    from pr_bot.running import collect_once, collected_text
 
-    click.echo(collect_once(repository, config_file=config_file, database=database))
+    done = collect_once(repository, config_file=config_file, database=database)
+    click.echo(json.dumps(dataclasses.asdict(done), indent=2) if as_json else collected_text(done))
 
 
 @pr.command(

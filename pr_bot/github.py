@@ -224,6 +224,11 @@ class Api:
             _, raw = self._reads.requester.requestJsonAndCheck("GET", f"/repos/{repository}/pulls/{number}")
         return pull_of(repository, raw)
 
+    def open_pulls(self, repository: str) -> list[Pull]:
+        """Every open pull request, for what no event told or no run lived to do."""
+        found = self._list(f"Listing the pull requests of {repository}", f"/repos/{repository}/pulls")
+        return [pull_of(repository, raw) for raw in found]
+
     def _list(self, what: str, path: str) -> list[Any]:
         """All pages of a list, as GitHub wrote them.
 

@@ -107,6 +107,15 @@ class Bot:
         except GitHubError as fault:
             logger.info("%s#%d: %s", repository, number, fault)
 
+    def missed(self, api: Api, repository: str) -> list[Pull]:
+        """Open pull requests whose head should have been reviewed and was not: the event or the run got lost."""
+        found = []
+        for pull in api.open_pulls(repository):
+            self._remember(pull)
+            if self._why_not(pull, is_asked=False) is None:
+                found.append(pull)
+        return found
+
     def pause(self, pull: Pull, *, paused: bool) -> None:
         """Stop or resume reviewing the pushes to a pull request."""
         self._remember(pull)

@@ -11,15 +11,16 @@ from types import FrameType
 from codetrial.config import Config, load
 from codetrial.errors import ReviewError
 from codetrial.paths import data_dir, default_database
-from pr_bot.collecting import collect
+from pr_bot.collecting import Collected, collect
+from pr_bot.github import Api, GitHubError, Pull, RateLimited
 from pr_bot.identity import Identity
-from pr_bot.pulls import Bot, Done, open_bot
+from pr_bot.pulls import Bot, Done, Result, open_bot
 from pr_bot.state import State
 from pr_bot.work import Worker, only_worker
 
-__all__ = ["collect_once", "database_of", "review_once", "work_until_stopped"]
+__all__ = ["collect_once", "collected_text", "database_of", "review_once", "work_until_stopped"]
 
-_PULL_REQUEST = re.compile(r"^([\w.-]+/[\w.-]+)#(\d{1,10})$")
+_NAME = re.compile(r"^([\w.-]+/[\w.-]+)(?:#(\d{1,10}))?$")
 
 
 def database_of(config: Config, database: Path | None) -> Path:
@@ -35,22 +36,38 @@ def _bot(config_file: Path | None, database: Path | None) -> Iterator[Bot]:
         yield bot
 
 
-def review_once(pull_request: str, *, config_file: Path | None, database: Path | None) -> Done:
-    """Review a pull request named `owner/repo#12`.
+def review_once(name: str, *, config_file: Path | None, database: Path | None) -> list[Done]:
+    """Review the pull request `owner/repo#12`, or of `owner/repo` every open one whose head has no review.
 
     Raises:
-        ReviewError: that is no pull request's name, or GitHub does not do what is asked.
+        ReviewError: that is neither's name, or GitHub does not do what is asked.
     """
-    match = _PULL_REQUEST.match(pull_request)
+    match = _NAME.match(name)
     if match is None:
-        raise ReviewError(f"{pull_request!r} names no pull request: write owner/repo#12.")
+        raise ReviewError(f"{name!r} names no pull request: write owner/repo#12, or owner/repo for all open ones.")
     with closing(Identity()) as identity, _bot(config_file, database) as bot:
-        return bot.review(identity.api(), match[1], int(match[2]))
+        api = identity.api()
+        if match[2] is not None:
+            return [bot.review(api, match[1], int(match[2]))]
+        return [_review_or_fail(bot, api, pull) for pull in bot.missed(api, match[1])]
 
 
-def collect_once(repository: str | None, *, config_file: Path | None, database: Path | None) -> str:
+def _review_or_fail(bot: Bot, api: Api, pull: Pull) -> Done:
+    """One of several: what stops it does not stop the others, but for a limit, which would stop them all."""
+    try:
+        return bot.review(api, pull.repository, pull.number)
+    except RateLimited:
+        raise
+    except GitHubError as fault:
+        return Done(result=Result.FAILED, detail=f"{pull.key}: {fault}")
+
+
+def collect_once(repository: str | None, *, config_file: Path | None, database: Path | None) -> Collected:
     with closing(Identity()) as identity, _bot(config_file, database) as bot:
-        done = collect(bot, identity.api(), repository)
+        return collect(bot, identity.api(), repository)
+
+
+def collected_text(done: Collected) -> str:
     return (
         f"{done.pulls} pull requests looked at ({done.unchanged} unchanged), {done.signals} new signals, "
         f"{done.finished} windows closed, {done.calls} requests, {done.failed} not reached."

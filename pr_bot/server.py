@@ -34,6 +34,8 @@ _EVENTS = frozenset(
         "issue_comment",
     }
 )
+_INSTALLED = {"installation": "repositories", "installation_repositories": "repositories_added"}
+"""Where the events that make repositories known list them; their open pull requests are then looked for."""
 
 Work = tuple[str, str, Mapping[str, Any]]
 """(kind, pull request, what the worker needs)."""
@@ -119,6 +121,8 @@ def work_of(event: str, payload: Mapping[str, Any]) -> list[Work]:
 
     Payloads are read leniently: of what GitHub documents, old and new hooks leave parts out.
     """
+    if event in _INSTALLED:
+        return _sweeps(payload, _INSTALLED[event])
     if event not in _EVENTS:
         return []
     repository = (payload.get("repository") or {}).get("full_name")
@@ -147,6 +151,15 @@ def work_of(event: str, payload: Mapping[str, Any]) -> list[Work]:
         who = (comment.get("user") or {}).get("login")
         return [("command", key, {**need, "verb": verb, "who": who, "comment": comment.get("id")})]
     return [("collect", key, need)]
+
+
+def _sweeps(payload: Mapping[str, Any], field: str) -> list[Work]:
+    if payload.get("action") not in ("created", "added"):
+        return []
+    installation = (payload.get("installation") or {}).get("id")
+    names = [entry.get("full_name") for entry in payload.get(field) or [] if isinstance(entry, Mapping)]
+    return [("sweep", name, {"repository": name, "number": 0, "installation": installation})
+            for name in names if isinstance(name, str)]  # fmt: skip
 
 
 def _number(payload: Mapping[str, Any]) -> int | None:

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS pull (
     state TEXT NOT NULL DEFAULT 'open', merged_at TEXT, closed_at TEXT, is_finished INTEGER NOT NULL DEFAULT 0,
     base_sha TEXT, session TEXT, clone_url TEXT, base_ref TEXT, head_sha TEXT, installation INTEGER
 ) STRICT;
+CREATE TABLE IF NOT EXISTS repository (name TEXT PRIMARY KEY, installation INTEGER) STRICT;
 CREATE TABLE IF NOT EXISTS head (
     pull TEXT NOT NULL, sha TEXT NOT NULL, task TEXT NOT NULL, marker TEXT NOT NULL, draft TEXT, posted TEXT,
     reviewed_at REAL NOT NULL, PRIMARY KEY (pull, sha)
@@ -253,9 +254,41 @@ class State:
                 self._put(db, "collect", row["key"], need, None, self.now())
         return len(rows)
 
+    def schedule_sweeps(self) -> int:
+        """Queue a look for open pull requests that nobody was told of, in each repository that has none queued."""
+        with self.transaction() as db:
+            rows = db.execute(
+                """
+                SELECT name, installation FROM repository WHERE NOT EXISTS (
+                    SELECT 1 FROM job WHERE job.pull = repository.name AND kind = 'sweep' AND job.state = 'queued')
+                """
+            ).fetchall()
+            for row in rows:
+                need = {"repository": row["name"], "number": 0, "installation": row["installation"]}
+                self._put(db, "sweep", row["name"], need, None, self.now())
+        return len(rows)
+
+    def put_missed(self, key: str, payload: Mapping[str, Any]) -> bool:
+        """Queue a review unless one waits or runs already."""
+        with self.transaction() as db:
+            waits = db.execute(
+                "SELECT 1 FROM job WHERE pull = ? AND kind = 'review' AND state IN ('queued', 'running')", (key,)
+            ).fetchone()
+            if waits is None:
+                self._put(db, "review", key, payload, None, self.now())
+        return waits is None
+
     def remember_installation(self, pull: str, installation: int | None) -> None:
         with self.transaction() as db:
             db.execute("UPDATE pull SET installation = ? WHERE key = ?", (installation, pull))
+            db.execute(
+                "INSERT INTO repository VALUES (?, ?) ON CONFLICT DO UPDATE SET installation = excluded.installation",
+                (pull.partition("#")[0], installation),
+            )
+
+    def forget_repository(self, name: str) -> None:
+        with self.transaction() as db:
+            db.execute("DELETE FROM repository WHERE name = ?", (name,))
 
     def counts(self) -> dict[str, int]:
         return {row["state"]: row["n"] for row in self.rows("SELECT state, count(*) AS n FROM job GROUP BY state")}

@@ -113,6 +113,7 @@ class Worker:
                 if number == 0 and self._state.now() >= look_at:
                     look_at = self._state.now() + COLLECT_EVERY_S
                     self._state.schedule_collecting()
+                    self._state.schedule_sweeps()
                 job = self._state.claim(name)
                 if job is None:
                     self._stopping.wait(IDLE_S)
@@ -127,11 +128,11 @@ def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
     """Do one job and write down how it ended; nothing that goes wrong in it ends the worker."""
     api: Api | None = None
     try:
-        if job.kind in ("review", "collect") and state.is_superseded(job):
+        if job.kind in ("review", "collect", "sweep") and state.is_superseded(job):
             state.finish(job, state="superseded")
             return
         api = identity.api(job.payload.get("installation"))
-        detail = _act(job, bot, api)
+        detail = _sweep(state, job, bot, api) if job.kind == "sweep" else _act(job, bot, api)
     except RateLimited as fault:
         logger.warning("job %d (delivery %s): %s", job.id, job.delivery, fault)
         _retry(state, job, bot, api, str(fault), after_s=fault.retry_after_s)
@@ -139,6 +140,8 @@ def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
         # The same request would be answered the same way.
         logger.warning("job %d (delivery %s) given up: %s", job.id, job.delivery, fault)
         state.finish(job, state="failed", error=str(fault))
+        if job.kind == "sweep" and not isinstance(fault, Refused):
+            state.forget_repository(job.pull)  # Gone, or the App is not installed there any more.
     except (GitHubError, CodetrialError) as fault:
         is_kept = _retry(state, job, bot, api, str(fault))
         word = "is tried again" if is_kept else "given up"
@@ -155,9 +158,17 @@ def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
 def _retry(state: State, job: Job, bot: Bot, api: Api | None, why: str, *, after_s: float | None = None) -> bool:
     """Put the job back; where it has been tried often enough a person is told on the pull request."""
     is_kept = state.retry(job, why, after_s=after_s)
-    if not is_kept and api is not None and job.kind != "collect":
+    if not is_kept and api is not None and job.kind in ("review", "command"):
         bot.give_up(api, job.payload["repository"], job.payload["number"], why)
     return is_kept
+
+
+def _sweep(state: State, job: Job, bot: Bot, api: Api) -> str:
+    """Queue the reviews that no delivery asked for: GitHub does not repeat a delivery that failed."""
+    need = {"repository": job.payload["repository"], "installation": job.payload.get("installation")}
+    missed = bot.missed(api, job.payload["repository"])
+    queued = sum(state.put_missed(pull.key, {**need, "number": pull.number}) for pull in missed)
+    return f"{job.pull}: {queued} pull requests that no delivery told of"
 
 
 def _act(job: Job, bot: Bot, api: Api) -> str:

@@ -29,7 +29,8 @@ on:
 
 permissions: {}
 
-# One run at a time, for the store is one file; a running review is never cancelled half-way.
+# One run at a time, for the store is one file; a running review is never cancelled half-way. GitHub lets only one run
+# wait and drops the others: what they would have reviewed is reviewed by the schedule.
 concurrency:
   group: codetrial-store
   cancel-in-progress: false
@@ -37,6 +38,8 @@ concurrency:
 jobs:
   codetrial:
     name: Review or collect
+    # A cache belongs to a branch. Pull requests onto other branches are reviewed by the schedule, with the one store.
+    if: github.event_name == 'schedule' || github.event.pull_request.base.ref == github.event.repository.default_branch
     runs-on: ubuntu-24.04
     timeout-minutes: 20
     permissions:
@@ -48,8 +51,8 @@ jobs:
         env:
           CONFIG: ${{ vars.CODETRIAL_CONFIG }}
         run: printf '%s' "$CONFIG" > "$RUNNER_TEMP/codetrial.toml"
-      - name: Store
-        uses: actions/cache@5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3
+      - name: Fetch the store
+        uses: actions/cache/restore@5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3
         with:
           path: ~/codetrial-data
           key: codetrial-${{ github.run_id }}-${{ github.run_attempt }}
@@ -62,7 +65,15 @@ jobs:
           data: ~/codetrial-data
           pull-request: ${{ github.event.pull_request.number }}
           token: ${{ github.token }}
-@KEYS@"""
+          salt: ${{ secrets.CODETRIAL_SALT }}
+@KEYS@      - name: Keep the store
+        # Also after a failure: what was recorded before it is evidence, and nothing of it must be done twice.
+        if: always()
+        uses: actions/cache/save@5a3ec84eff668545956fd18022155c47e93e2684 # v4.2.3
+        with:
+          path: ~/codetrial-data
+          key: codetrial-${{ github.run_id }}-${{ github.run_attempt }}
+"""
 
 
 def render(action: str, keys: tuple[str, ...] = ()) -> str:

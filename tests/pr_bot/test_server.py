@@ -406,3 +406,64 @@ def test_the_threads_of_a_worker_take_jobs_and_end_when_asked(scene: Scene, app:
     finally:
         worker.stop()
     assert state.counts() == {"done": 3}
+
+
+# --- deliveries that never came, or came as they liked ---------------------------------------------------------------
+
+
+def test_a_pull_request_of_which_no_delivery_told_is_found_and_reviewed_once(
+    scene: Scene, app: int, state: State
+) -> None:
+    repo = scene.hub.repository("octo/app", {"app.py": "x = 2\n"})
+    told, untold, draft = (scene.hub.open_pull(repo, {"app.py": f"x = {n}\n"}, draft=n == 5) for n in (3, 4, 5))
+    state.put("review", "octo/app#1", {"repository": "octo/app", "number": 1, "installation": app})
+    make = lambda: scene.bot([], [])  # noqa: E731
+    work_off(scene, state, make)
+    assert [len(pull.reviews) for pull in (told, untold, draft)] == [1, 0, 0]
+    for _ in range(2):
+        assert state.schedule_sweeps() == 1
+        work_off(scene, state, make)
+        assert [len(pull.reviews) for pull in (told, untold, draft)] == [1, 1, 0]
+    repo.is_deleted = True
+    state.schedule_sweeps()
+    work_off(scene, state, make)
+    assert state.schedule_sweeps() == 0, "a repository that is gone is not asked about for ever"
+
+
+def test_an_installation_makes_its_open_pull_requests_known(client: TestClient, state: State) -> None:
+    body = json.dumps({"action": "created", "installation": {"id": 7}, "sender": {"type": "User"},
+                       "repositories": [{"full_name": "octo/app"}, {"full_name": "octo/lib"}]}).encode()  # fmt: skip
+    assert send(client, body, event="installation").status_code == 202
+    assert jobs(state) == [("sweep", "octo/app"), ("sweep", "octo/lib")]
+
+
+def test_deliveries_late_doubled_and_in_any_order_come_to_the_same(scene: Scene, app: int, state: State) -> None:
+    with Served(state) as served:
+        hook = scene.hub.hook(served.url, SECRET.decode())
+        hook.is_paused = True
+        repo = scene.hub.repository("octo/app", {"app.py": "x = 2\n"})
+        pull = scene.hub.open_pull(repo, {"app.py": "x = 3\n"}, is_fork=True)
+        scene.hub.push(repo, pull, {"app.py": "x = 4\n"})
+        other = scene.hub.open_pull(repo, {"app.py": "x = 9\n"})
+        scene.hub.merge(repo, other)
+        for event, delivery, data in [*reversed(hook.kept), *hook.kept]:
+            scene.hub.deliver(hook, event, delivery, data)
+        work_off(scene, state, lambda: scene.bot([], []))
+    assert [entry["status_code"] for entry in scene.hub.deliveries] == [202] * 4 + [200] * 4
+    assert [review.commit_id for review in pull.reviews] == [pull.head]
+    assert other.reviews == [], "closed before its opening was heard of"
+    assert set(state.counts()) == {"done", "superseded"}
+
+
+def test_a_token_is_asked_for_with_the_few_permissions_and_used_again(scene: Scene, app: int, state: State) -> None:
+    repo = scene.hub.repository("octo/app", {"app.py": "x = 2\n"})
+    for number in (1, 2):
+        scene.hub.open_pull(repo, {"app.py": f"x = {number + 2}\n"})
+        state.put("review", f"octo/app#{number}", {"repository": "octo/app", "number": number, "installation": app})
+    work_off(scene, state, lambda: scene.bot([], []))
+    asked = [call for call in scene.hub.calls if call.path.endswith("/access_tokens")]
+    assert len(asked) == 1
+    [actor] = [actor for actor in scene.hub.actors.values() if actor.installation == app]
+    assert actor.permissions == {
+        "contents": "read", "pull_requests": "write", "checks": "write", "issues": "write", "metadata": "read",
+    }  # fmt: skip

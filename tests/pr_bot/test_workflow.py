@@ -1,13 +1,21 @@
-"""The workflow that is written, and the action it uses, under real linters."""
+"""The workflow that is written, and the action it uses: under real linters, and each step run as a runner would."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from analysis.store import Store
 from codetrial.errors import ReviewError
 from pr_bot.workflow import install, render
+from tests.pr_bot.conftest import Scene
+from tests.pr_bot.models import finding, serve_model
 
 ACTION = "acme/codetrial@" + "0123456789" * 4
 ROOT = Path(__file__).parents[2]
@@ -45,3 +53,81 @@ def test_a_workflow_that_is_there_is_kept(tmp_path: Path) -> None:
     install(tmp_path, ACTION)
     with pytest.raises(ReviewError, match="--force"):
         install(tmp_path, ACTION)
+
+
+def test_the_store_is_kept_after_a_failure_too_and_of_one_branch_only() -> None:
+    job = yaml.safe_load(render(ACTION))["jobs"]["codetrial"]
+    keep = job["steps"][-1]
+    assert (keep["if"], "/save@" in keep["uses"]) == ("always()", True)
+    assert "default_branch" in job["if"]
+    assert {step["with"]["path"] for step in job["steps"] if "cache" in step.get("uses", "")} == {"~/codetrial-data"}
+    assert job["permissions"] == {"contents": "read", "pull-requests": "write", "checks": "write"}
+
+
+class Runner:
+    """What GitHub's runner does with a composite action: expressions filled in, each `run` given to bash."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        (folder / "temp").mkdir()
+        self.environment = {
+            **os.environ, "RUNNER_TEMP": str(folder / "temp"), "GITHUB_ACTION_PATH": str(ROOT), "HOME": str(folder),
+            "GITHUB_REPOSITORY": "octo/app", **environment,
+        }  # fmt: skip
+
+    def step(self, step: dict[str, Any], **values: str) -> subprocess.CompletedProcess[str]:
+        def filled(text: str) -> str:
+            return re.sub(r"\$\{\{ (?:inputs|vars)\.([\w-]+) \}\}", lambda match: values[match[1]], text)
+
+        assert "${{" not in step["run"], "nothing of an event is ever pasted into a shell"
+        own = {name: filled(value) for name, value in step.get("env", {}).items()}
+        # As GitHub starts `shell: bash`.
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+        return subprocess.run(
+            command, cwd=self.folder, env={**self.environment, **own}, capture_output=True, text=True, timeout=600
+        )
+
+
+def action_steps() -> dict[str, dict[str, Any]]:
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    return {step["name"]: step for step in action["runs"]["steps"]}
+
+
+def test_the_actions_steps_review_collect_and_catch_up_as_a_runner_runs_them(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "runner").mkdir()
+    runner = Runner(tmp_path / "runner", GITHUB_API_URL=scene.hub.url)
+    bin_folder = runner.folder / "temp/codetrial/bin"
+    bin_folder.mkdir(parents=True)
+    (bin_folder / "codetrial").symlink_to(TOOLS / "codetrial")
+    repo = scene.hub.repository("octo/app", {"app.py": "x = 1\n"})
+    pulls = [scene.hub.open_pull(repo, {"app.py": f"x = {n}\ny = 1\n"}, is_fork=n == 3) for n in (2, 3)]
+    with serve_model([finding(start_line=1, end_line=1, quote="x =", title="x should stay one")]) as model:
+        arms = "".join(
+            f'[arms.{label}]\napi = "openai-chat"\nmodel = "{label}"\nurl = "{model.url}"\n' for label in "ab"
+        )
+        workflow = yaml.safe_load(render(ACTION))["jobs"]["codetrial"]["steps"]
+        written = runner.step(workflow[0], CODETRIAL_CONFIG=arms + "[review]\npost_share = 1.0\n")
+        assert written.returncode == 0, written.stderr
+        inputs = {"task": "review", "config": str(runner.folder / "temp/codetrial.toml"), "data": "~/kept",
+                  "pull-request": "1", "token": scene.hub.token("github-actions[bot]"), "salt": "s" * 32}  # fmt: skip
+        for task in ("review", "review", "collect", "collect"):
+            done = runner.step(action_steps()["Run"], **{**inputs, "task": task})
+            assert done.returncode == 0, done.stdout + done.stderr
+        wrong = runner.step(action_steps()["Run"], **{**inputs, "task": "$(touch ran)"})
+    assert (wrong.returncode, (runner.folder / "ran").exists()) == (2, False)
+    assert [len(pull.reviews) for pull in pulls] == [1, 1], "the one of the event, then the one that was missed"
+    assert (runner.folder / "kept/salt").read_text() == "s" * 32
+    with Store(runner.folder / "kept/codetrial.db", readonly=True) as store:
+        assert store.rows("SELECT count(*) AS n FROM task")[0]["n"] == 2
+
+
+@pytest.mark.slow
+def test_the_action_installs_itself_from_its_pins_alone(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    done = runner.step(action_steps()["Install"])
+    assert done.returncode == 0, done.stderr
+    found = subprocess.run([tmp_path / "temp/codetrial/bin/codetrial", "pr", "--help"], capture_output=True, text=True)
+    assert "collect" in found.stdout
+    listed = [tmp_path / "temp/codetrial/bin/pip", "list", "--format=json"]
+    names = {entry["name"] for entry in json.loads(subprocess.run(listed, capture_output=True, text=True).stdout)}
+    assert not names & {"pytest", "mypy", "ruff", "zizmor"}
