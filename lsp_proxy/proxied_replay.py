@@ -9,8 +9,8 @@ written is typed, and the file saved. So what the evaluator recorded can be held
 import asyncio
 import json
 import os
+import shutil
 import sys
-import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from analysis.history import Change, History
 from analysis.replay.cursors import CursorTask, Moment, moments
+from analysis.replay.folders import working_folder
 from analysis.replay.run import Outcome, Spending, refuse_unpriced
 from analysis.replay.start import PROXY_CLIENT, Options, Walk, progress
 from analysis.store import Store
@@ -30,7 +31,6 @@ from codetrial.arms import define
 from codetrial.clock import now_ns
 from codetrial.config import Config, freeze
 from codetrial.errors import ProxyError
-from codetrial.paths import cache_dir
 from codetrial.records import ArmLabel, AttemptStatus, Disposition
 from lsp_proxy.demo import proxy_command
 from lsp_proxy.editor_client import INLINE_EDITOR, Document, EditorClient, RequestFailedError
@@ -91,14 +91,15 @@ def replay_through_proxy(
         refuse_unpriced(definitions, config)
     with ExitStack() as stack:
         store = stack.enter_context(Store(walk.store))
+        folder = working_folder("proxied")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         config_file = walk.config_file or config.project_file
         if config_file is None:
             # Without one the proxy would look in the history's own files, where an old codetrial.toml may lie.
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            config_file = Path(folder) / "codetrial.toml"
+            config_file = folder / "codetrial.toml"
             config_file.touch()
         shown = stack.enter_context(progress(console))
-        run = _Run(history, config, options, walk, store, config_file.absolute(), console)
+        run = _Run(history, config, options, walk, store, config_file.absolute(), console, folder)
         bar = shown.add_task("replaying", total=len(walk.tasks), completed=run.outcome.already_done,
                              counted_from=run.outcome.already_done)  # fmt: skip
         run.on_done = lambda: shown.advance(bar)
@@ -130,6 +131,7 @@ class _Run:
     store: Store
     config_file: Path
     console: Console
+    folder: Path
     outcome: Outcome = field(default_factory=Outcome)
     spending: Spending = field(default_factory=Spending)
     waits_ms: list[float] = field(default_factory=list)
@@ -177,13 +179,13 @@ class _Run:
                 workers.create_task(self._work(number), name=f"editor {number}")
 
     async def _work(self, number: int) -> None:
-        folder = cache_dir() / "replay" / self.walk.place.identity[:16] / f"{os.getpid()}-{number}"
+        folder = self.folder / f"{number}" / self.walk.place.name
         try:
             while self._queue and self.outcome.stopped is None:
                 sha, tasks = self._queue.popleft()
                 await self._commit(folder, sha, tasks)
         finally:
-            await asyncio.to_thread(_remove, folder)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _commit(self, folder: Path, sha: str, tasks: Sequence[CursorTask]) -> None:
         async with self._reading:
@@ -359,9 +361,3 @@ def _has_ours(answer: Any, *, is_inline: bool) -> bool:
     """Whether there is a suggestion among the items; in a menu most come from the language server."""
     items = answer if isinstance(answer, list) else answer.get("items") or []
     return bool(items) if is_inline else any(ITEM_MARK in (item.get("data") or {}) for item in items)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

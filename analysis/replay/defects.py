@@ -9,16 +9,15 @@ import hashlib
 import random
 import re
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from analysis.history import History, edits_between
 from analysis.places import place_of
+from analysis.replay.folders import working_folder
 from analysis.replay.sandbox import NOT_FOUND, Ran, Sandbox
 from analysis.syntax import is_supported, language_of
 from codetrial.errors import EvidenceError
@@ -148,7 +147,7 @@ class Workshop:
         self.skipped: Counter[str] = Counter()
         self._history = history
         self._seed = seed
-        self._folder = Path(tempfile.mkdtemp(prefix="codetrial-reviews-"))
+        self._folder = working_folder("reviews")
         self.root = self._folder / history.root.name
         history.checkout(self.root, "HEAD")
         self._repo: Repo = git.Repo(self.root)

@@ -6,13 +6,13 @@ gets the parent of the task's commit, in a folder of ours that shares the object
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.history import History
+from analysis.replay.folders import working_folder
 from codetrial.arms.base import Arm, Preparable
 from codetrial.records import Api
 
@@ -43,7 +43,7 @@ class Roots:
     def __init__(self, history: History, arms: Sequence[Arm]) -> None:
         self._history = history
         self._readers = readers(arms)
-        self._folder = Path(tempfile.mkdtemp(prefix="codetrial-replay-"))
+        self._folder = working_folder("replay")
         self._slots = [_Slot(self._folder / f"{number}" / history.root.name) for number in range(SLOTS)]
         self._changed = asyncio.Condition()
 

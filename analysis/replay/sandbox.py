@@ -31,6 +31,9 @@ FILE_BYTES = 256 * 2**20
 MEMORY_BYTES = 4 * 2**30
 """Of writable memory of each process; what is merely reserved, as Node and Java do, does not count."""
 
+PROCESSES = 1024
+"""And threads, in one sandbox: more than any test suite needs, fewer than hurt. Linux does not hold root to it."""
+
 PROBE_S = 20.0
 SANDBOX_END_S = 5.0
 """After its first process has been killed; bubblewrap follows within milliseconds."""
@@ -96,7 +99,9 @@ class Bubblewrap:
         words += ["--bind", str(folder), PLACE]
         # We run git there afterwards, outside: a hook or a setting that a test leaves behind would be run by us.
         words += ["--ro-bind-try", str(folder / ".git"), f"{PLACE}/.git"]
-        return [*words, "--chdir", PLACE, "--"]
+        words += ["--chdir", PLACE, "--"]
+        # Set inside, where Linux counts a user's processes apart: outside it would count the person's own.
+        return [*words, "prlimit", f"--nproc={PROCESSES}"] if shutil.which("prlimit") else words
 
 
 class Unprotected:

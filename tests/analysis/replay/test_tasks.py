@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.replay.folders import working_folder
 from analysis.replay.passing import agreement, load_passing, load_published, pass_at_k, write_page
 from analysis.replay.problems import Problem, load_problems, solution_text
 from analysis.replay.sandbox import Bubblewrap, Unprotected, open_sandbox
@@ -87,6 +89,37 @@ async def test_a_check_that_forks_and_hangs_leaves_nothing_behind(tmp_path: Path
     assert time.monotonic() - started < 15
     assert len(forked(tmp_path)) == 20
     assert not running(marker)
+
+
+BOMB = "i=0; while [ $i -lt 3000 ]; do sleep 60 & i=$((i+1)); done; echo $i"
+
+
+@needs_bubblewrap
+def test_a_fork_bomb_runs_into_a_wall() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*Bubblewrap()._wrap(Path(folder)), "sh", "-c", BOMB]
+        if os.geteuid() == 0:  # Linux holds root to no such limit: as somebody else, who may not see our Python.
+            Path(folder).chmod(0o777)
+            bare = Bubblewrap()
+            bare._visible = []
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+            command += [*bare._wrap(Path(folder)), "sh", "-c", BOMB]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "annot fork" in ran.stderr
+    assert "3000" not in ran.stdout
+
+
+def test_what_a_killed_run_left_behind_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = "import os; from analysis.replay.folders import working_folder as w; print(w('replay'), flush=True); os._exit(9)"
+    killed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    left, own = Path(killed.stdout.strip()), working_folder("replay")
+    assert left.parent == tmp_path
+    assert not left.exists()
+    working_folder("replay")
+    assert own.exists(), "a running process keeps its own"
 
 
 def forked(folder: Path) -> list[Path]:
