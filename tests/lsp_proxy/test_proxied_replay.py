@@ -1,7 +1,6 @@
 """The same places asked for through the real proxy and a real language server, beside the direct replay."""
 
 import asyncio
-import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -40,6 +39,11 @@ async def through_proxy(repository: Path, config_file: Path, store: Path, **more
     return await asyncio.to_thread(work)
 
 
+def left_in(folder: Path) -> list[Path]:
+    """The files that were typed in."""
+    return list(folder.glob("codetrial-proxied-*"))
+
+
 @pytest.mark.timeout(180)
 async def test_the_proxy_is_asked_at_the_same_places_and_its_answers_score_the_same(
     answering: StreamingServer,  # noqa: F811
@@ -73,7 +77,7 @@ async def test_the_proxy_is_asked_at_the_same_places_and_its_answers_score_the_s
 
     again = await through_proxy(busy_repository, config_file, store)
     assert (again.outcome.asked, again.outcome.already_done) == (0, TASKS)
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("codetrial-proxied-")]
+    assert not left_in(tmp_path)
 
 
 @pytest.mark.timeout(120)
