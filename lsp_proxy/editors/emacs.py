@@ -19,17 +19,30 @@ _ELISP = """\
   "What goes before a language server's command.")
 
 (defun codetrial-wrap (command)
-  "Put codetrial before COMMAND, unless it is there or COMMAND is no list of strings."
-  (if (and (consp command) (stringp (car command)) (not (equal (car command) (car codetrial-command))))
+  "Put codetrial before COMMAND, unless it is there, COMMAND is no list of strings, or it runs on another machine."
+  (if (and (consp command) (stringp (car command)) (not (equal (car command) (car codetrial-command)))
+           (not (file-remote-p default-directory)))
       (append codetrial-command command)
     command))
+
+(defun codetrial-unwrap (arguments)
+  "Take codetrial off the command in ARGUMENTS."
+  (let ((command (car arguments)))
+    (if (and (consp command) (equal (car command) (car codetrial-command)))
+        (cons (nthcdr (length codetrial-command) command) (cdr arguments))
+      arguments)))
 
 (with-eval-after-load 'eglot
   ;; The contact's program and arguments: in eglot 1.9 as in 1.17 they pass through here.
   (advice-add 'eglot--cmd :filter-return #'codetrial-wrap))
 
 (with-eval-after-load 'lsp-mode
-  (advice-add 'lsp-resolve-final-command :filter-return #'codetrial-wrap))
+  ;; Two names of one function: until version 8, and since.
+  (dolist (name '(lsp-resolve-final-function lsp-resolve-final-command))
+    (when (fboundp name)
+      (advice-add name :filter-return #'codetrial-wrap)))
+  ;; Whether a server is installed is asked of its own program: ours is always there.
+  (advice-add 'lsp-server-present? :filter-args #'codetrial-unwrap))
 
 (provide 'codetrial)
 ;;; codetrial.el ends here

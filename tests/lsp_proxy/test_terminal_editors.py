@@ -1,27 +1,30 @@
-"""Helix and Emacs in a terminal (tmux), with what `codetrial install` writes: editors that send no accept command."""
+"""Editors in a terminal (tmux), with what `codetrial install` writes.
+
+Emacs and Helix send no command when a suggestion is taken: there it is read from the text alone.
+"""
 
 import asyncio
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from lsp_proxy.demo import language_server
 from tests.codetrial.streaming import StreamingServer
+from tests.lsp_proxy.terminal import Terminal, keep_picture, terminal
 from tests.lsp_proxy.test_neovim import (
     CONFIG,
     DECIDED_S,
+    MENU_AS_YOU_TYPE,
     OFFERED,
     PROGRAM,
     SUGGESTION,
     Desk,
     appears,
     codetrial,
+    neovim_settings,
     program,
     says,
     until,
@@ -32,10 +35,27 @@ SERVER = Path(__file__).with_name("scripted_server.py")
 pytestmark = pytest.mark.editor
 
 EMACS = """
+(setq make-backup-files nil create-lockfiles nil completions-detailed nil warning-minimum-level :error)
+"""
+
+EGLOT = """
 (require 'eglot)
 (add-to-list 'eglot-server-programs '(python-mode . ({server})))
 (add-hook 'python-mode-hook #'eglot-ensure)
-(setq make-backup-files nil create-lockfiles nil completions-detailed nil)
+"""
+
+# The second client's server is nowhere: lsp-mode must go on leaving it out.
+LSP_MODE = """
+(require 'lsp-mode)
+(setq lsp-auto-guess-root t lsp-enable-snippet nil lsp-enabled-clients '(scripted absent)
+      lsp-session-file (expand-file-name "lsp-session" user-emacs-directory))
+(lsp-register-client
+ (make-lsp-client :new-connection (lsp-stdio-connection '({server}))
+                  :activation-fn (lsp-activate-on "python") :server-id 'scripted))
+(lsp-register-client
+ (make-lsp-client :new-connection (lsp-stdio-connection '("no-such-server" "--stdio"))
+                  :activation-fn (lsp-activate-on "python") :priority 9 :server-id 'absent))
+(add-hook 'python-mode-hook #'lsp)
 """
 
 HELIX = """
@@ -49,40 +69,8 @@ language-servers = ["basedpyright"]
 """
 
 
-class Terminal:
-    """A tmux session on a server of its own."""
-
-    def __init__(self, socket: Path) -> None:
-        self._tmux = ["tmux", "-S", str(socket), "-f", "/dev/null"]
-
-    def run(self, *arguments: str) -> str:
-        return subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, timeout=20, check=True).stdout
-
-    def keys(self, *keys: str) -> None:
-        self.run("send-keys", *keys)
-
-    def write(self, text: str) -> None:
-        self.run("send-keys", "-l", text)
-
-    def screen(self) -> str:
-        return self.run("capture-pane", "-p")
-
-
-@contextmanager
-def terminal(desk: Desk, *command: str) -> Iterator[Terminal]:
-    made = Terminal(desk.home / "tmux")
-    keep = {**desk.environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
-    shell = ["env", *(f"{k}={v}" for k, v in keep.items() if k.isidentifier()), *command]
-    made.run("new-session", "-d", "-x", "110", "-y", "30", "-c", str(desk.project), *shell)
-    try:
-        yield made
-    finally:
-        made.run("kill-server")
-
-
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    assert shutil.which("tmux"), "tmux is missing: apt install tmux"
     made = Desk(tmp_path / "h", tmp_path / "project", tmp_path / "data" / "codetrial.db")
     made.project.mkdir()
     made.home.mkdir()
@@ -94,19 +82,13 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         yield made
 
 
-def keep_capture(name: str, screen: str) -> None:
-    """For docs/editors, when somebody asks for it."""
-    if folder := os.environ.get("CODETRIAL_CAPTURES"):
-        Path(folder, f"{name}.txt").write_text(screen)
-
-
 async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
     languages = desk.home / "config" / "helix" / "languages.toml"
     languages.parent.mkdir(parents=True)
     command = language_server()[0]
     languages.write_text(HELIX.format(command=f'"{command}"'))
     await asyncio.to_thread(codetrial, "install", "helix", environment=desk.environment())
-    with terminal(desk, program("hx"), "main.py") as helix:
+    with terminal(desk.home, desk.project, desk.environment(), program("hx"), "main.py") as helix:
         await until(desk.is_recording, "the evaluator starts")
         helix.write("4ggA")
         helix.write("json.")
@@ -118,7 +100,7 @@ async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
             helix.keys("C-x")
         else:
             pytest.fail("our item never came into the menu")
-        keep_capture("helix", helix.screen())
+        keep_picture("helix", "Helix", helix)
         helix.keys("C-n")
         await until(lambda: f"value = {SUGGESTION}" in helix.screen(), "it is the first of the list")
         helix.keys("Enter")
@@ -130,22 +112,115 @@ async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
-async def test_emacs_asks_through_the_proxy_and_shows_the_server_s_own_list(desk: Desk) -> None:
+async def emacs_ready(desk: Desk, settings: str) -> None:
     assert shutil.which("emacs"), "emacs is missing: run tests/editors/install.sh as root"
     init = desk.home / ".emacs.d" / "init.el"
     init.parent.mkdir()
     # Emacs 28's eglot and basedpyright do not get along (the server ends, without us too): a small one instead.
     (desk.home / "after.txt").write_text("")
     server = [sys.executable, str(SERVER), str(desk.home / "after.txt"), "none"]
-    init.write_text(EMACS.format(server=" ".join(f'"{word}"' for word in server)))
+    init.write_text((EMACS + settings).format(server=" ".join(f'"{word}"' for word in server)))
     await asyncio.to_thread(codetrial, "install", "emacs", environment=desk.environment())
-    with terminal(desk, "emacs", "-nw", "main.py") as emacs:
+
+
+async def completes(emacs: Terminal) -> None:
+    """Ask for the list until our item is in it: a suggestion that is late for one list comes with the next."""
+    for _ in range(10):
+        emacs.keys("M-Tab")
+        if await appears(lambda: OFFERED in emacs.screen(), 2.0):
+            return
+        emacs.keys("C-g")
+    pytest.fail(f"our item never came into the list:\n{emacs.screen()}")
+
+
+async def takes(emacs: Terminal) -> None:
+    """Choose it in the buffer *Completions*."""
+    emacs.keys("M-x")
+    await until(lambda: "M-x" in emacs.screen(), "a command can be named")
+    emacs.write("switch-to-completions")
+    emacs.keys("Enter", "C-s")
+    await until(lambda: "I-search:" in emacs.screen(), "the list can be searched")
+    emacs.write("loads")
+    await until(lambda: "I-search: loads" in emacs.screen(), "it is found in the list")
+    emacs.keys("Enter", "Enter")
+    await until(lambda: f"value = {SUGGESTION}" in emacs.screen(), "the suggestion is in the buffer")
+
+
+async def test_emacs_with_eglot_takes_it_from_the_list(desk: Desk) -> None:
+    await emacs_ready(desk, EGLOT)
+    with terminal(desk.home, desk.project, desk.environment(), "emacs", "-nw", "main.py") as emacs:
         await until(desk.is_recording, "the evaluator starts")
         emacs.keys("M-g", "g")
         emacs.write("4")
         emacs.keys("Enter", "C-e")
         emacs.write("json.")
+        await completes(emacs)
+        assert "quite_another" in emacs.screen(), "the language server's own items are there as well"
+        keep_picture("emacs-eglot", "Emacs with eglot", emacs)
+        await takes(emacs)
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="lsp-mode puts the text in, takes it out and puts it in again, as three notifications; then runs the command. "
+    "The outcome is read as deleted within 10 s",
+)
+async def test_emacs_with_lsp_mode_takes_it_from_the_list(desk: Desk) -> None:
+    await emacs_ready(desk, LSP_MODE)
+    # lsp-mode keeps a list for as long as a word is typed: what is late for it comes with the next word's. On a busy
+    # machine that one has to be waited for.
+    with (desk.home / "codetrial.toml").open("a") as settings:
+        settings.write("\n[editor]\nmerge_budget_ms = 1000\n")
+    with terminal(desk.home, desk.project, desk.environment(), "emacs", "-nw", "main.py") as emacs:
+        await until(desk.is_recording, "the evaluator starts")
+        assert "LSP[scripted:" in emacs.screen()
+        emacs.keys("M-g", "g")
+        emacs.write("4")
+        emacs.keys("Enter", "C-e")
         emacs.keys("M-Tab")
-        await until(lambda: "quite_another" in emacs.screen(), "the language server's own items are shown")
-        keep_capture("emacs", emacs.screen())
-        await until(desk.has_answers, "the arms were asked")
+        await until(desk.has_answers, "the arms have answered")
+        emacs.keys("C-g")
+        emacs.write("json.")
+        await completes(emacs)
+        keep_picture("emacs-lsp-mode", "Emacs with lsp-mode", emacs)
+        await takes(emacs)
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
+
+
+async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
+    await asyncio.to_thread(codetrial, "install", "neovim", environment=desk.environment())
+    # Two processes: the launcher of this build is not the program that the screen's half would start the other with.
+    screen = [program("nvim"), "--server", str(desk.home / "nvim.sock"), "--remote-ui"]
+    with (
+        desk.neovim(program("nvim")) as inside,
+        terminal(desk.home, desk.project, desk.environment(), *screen) as neovim,
+    ):
+        await until(lambda: inside.lua("#vim.lsp.get_clients({bufnr = 0})") == "1", "the server attaches")
+        await until(desk.is_recording, "the evaluator starts")
+        neovim.write("4GAj")
+        await until(lambda: f"value = {SUGGESTION}" in neovim.screen(), "ghost text appears")
+        keep_picture("neovim", "Neovim 0.12", neovim)
+        neovim.keys("Tab", "Escape")
+        neovim.write(":w")
+        neovim.keys("Enter")
+        await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "inline")
+
+
+async def test_an_older_neovim_shows_it_in_the_menu(desk: Desk) -> None:
+    await asyncio.to_thread(codetrial, "install", "neovim", environment=desk.environment())
+    neovim_settings(desk, MENU_AS_YOU_TYPE)
+    with terminal(desk.home, desk.project, desk.environment(), program("nvim-0.11"), "main.py") as neovim:
+        await until(desk.is_recording, "the evaluator starts")
+        neovim.write("4GAjson.")
+        for _ in range(10):
+            if await appears(lambda: OFFERED in neovim.screen(), 2.0):
+                break
+            neovim.keys("C-x", "C-o")
+        else:
+            pytest.fail(f"our item never came into the menu:\n{neovim.screen()}")
+        keep_picture("neovim-0.11", "Neovim 0.11", neovim)
