@@ -1,5 +1,6 @@
 """A terminal (tmux) for editors that need one, and pictures of what it shows for docs/editors."""
 
+import io
 import os
 import re
 import shutil
@@ -67,8 +68,7 @@ def keep_picture(name: str, title: str, shown: Terminal) -> None:
     folder = os.environ.get("CODETRIAL_CAPTURES")
     if not folder:
         return
-    with open(os.devnull, "w") as nowhere:
-        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True, color_system="truecolor")
-        console.print(Text.from_ansi(shown.coloured()), no_wrap=True, end="")
-        svg = console.export_svg(title=title, theme=DIMMED_MONOKAI, code_format=_FORMAT, unique_id=name)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text.from_ansi(shown.coloured()), no_wrap=True, end="")
+    svg = console.export_svg(title=title, theme=DIMMED_MONOKAI, code_format=_FORMAT, unique_id=name)
     Path(folder, f"{name}.svg").write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE), encoding="utf-8")

@@ -164,8 +164,8 @@ async def test_emacs_with_eglot_takes_it_from_the_list(desk: Desk) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="lsp-mode puts the text in, takes it out and puts it in again, as three notifications; then runs the command. "
-    "The outcome is read as deleted within 10 s",
+    reason="lsp-mode puts the text in, takes it out, puts it in again (three notifications) and runs the command; "
+    "the outcome is read as deleted within 10 s",
 )
 async def test_emacs_with_lsp_mode_takes_it_from_the_list(desk: Desk) -> None:
     await emacs_ready(desk, LSP_MODE)
