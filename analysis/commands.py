@@ -1,13 +1,15 @@
 """The evidence's subcommands, by section of the command map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from analysis.cost import Hosting
     from analysis.source import Source
+    from codetrial.records import ArmLabel
 
 from analysis.audit_commands import audit, retention
 from analysis.data_commands import export, inspect, purge
@@ -30,6 +32,61 @@ _origin = click.option(
 )
 
 
+_HOSTING = (
+    click.option(
+        "--gpu-usd",
+        type=click.FloatRange(0, min_open=True),
+        help="Price of a GPU hour of your own; without it no break-even.",
+    ),
+    click.option(
+        "--per-second",
+        type=click.FloatRange(0, min_open=True),
+        help="Completions a second of one GPU, as `codetrial cost probe` measured.",
+    ),
+    click.option("--replicas", type=click.IntRange(1), default=2, help="GPUs that always run."),
+    click.option(
+        "--utilisation", type=click.FloatRange(0.01, 1), default=0.7, help="Share of the throughput to plan with."
+    ),
+    click.option("--peak", type=click.FloatRange(1), default=3.0, help="Busiest hour over the mean hour of work."),
+    click.option("--hours-per-day", type=click.FloatRange(0.1, 24), default=9.0, help="Hours in which people work."),
+    click.option(
+        "--hours-on", type=click.FloatRange(1, 730), default=730.0, help="Hours a month in which GPUs are paid."
+    ),
+    click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month."),
+    click.option(
+        "--against", type=click.Choice(["A", "B"]), help="Arm to compare with; by default the one paid by use."
+    ),
+)
+"""What a machine of one's own is assumed to be, for the break-even."""
+
+
+def _hosting(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_HOSTING):
+        command = option(command)
+    return command
+
+
+def _hosting_of(given: Mapping[str, Any]) -> "Hosting | None":
+    """The machine that the options describe; None if they describe none."""
+    gpu_usd, per_second = given["gpu_usd"], given["per_second"]
+    if (gpu_usd is None) != (per_second is None):
+        raise click.UsageError("--gpu-usd and --per-second go together; `codetrial cost probe` measures the second.")
+    if gpu_usd is None:
+        return None
+    from analysis.cost import Hosting
+
+    return Hosting(
+        gpu_usd_per_hour=gpu_usd,
+        completions_per_s=per_second,
+        replicas=given["replicas"],
+        utilisation=given["utilisation"],
+        peak=given["peak"],
+        hours_per_day=given["hours_per_day"],
+        hours_on_per_month=given["hours_on"],
+        operations_usd_per_month=given["operations_usd"],
+    )
+
+
 @click.command(epilog="Example:  codetrial report --html report.html --open")
 @_store
 @_trial
@@ -50,6 +107,7 @@ _origin = click.option(
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a summary for a pull request or a chat.")
 @click.option("--schema", "print_schema", is_flag=True, help="Print the JSON schema and end.")
 @click.option("--blind", is_flag=True, help="Hide the arms' names until the trial is decided.")
+@_hosting
 def report(
     store: Path | None,
     trial: str | None,
@@ -65,6 +123,7 @@ def report(
     as_markdown: bool,
     print_schema: bool,
     blind: bool,
+    **hosting: Any,
 ) -> None:
     """Say which model people keep using, with honest intervals, or "not yet"."""
     import json
@@ -76,7 +135,18 @@ def report(
         return
     if sum((as_json, as_csv, as_markdown)) > 1:
         raise click.UsageError("Choose one of --json, --csv and --markdown.")
-    found = _made(_opened(store, shipped, engine), trial, origin, since, door=door, blind=blind)
+    from codetrial.records import ArmLabel
+
+    found = _made(
+        _opened(store, shipped, engine),
+        trial,
+        origin,
+        since,
+        door=door,
+        blind=blind,
+        hosting=_hosting_of(hosting),
+        against=ArmLabel(hosting["against"]) if hosting["against"] else None,
+    )
     if open_page and html_file is None:
         from codetrial.paths import data_dir
 
@@ -113,6 +183,8 @@ def _made(
     *,
     blind: bool,
     door: str | None = None,
+    hosting: "Hosting | None" = None,
+    against: "ArmLabel | None" = None,
 ) -> dict[str, Any]:
     from analysis import report as reports
     from analysis.doors import DoorName
@@ -126,6 +198,8 @@ def _made(
             origin=Origin(origin) if origin else None,
             since=_date(since),
             blind=blind,
+            hosting=hosting,
+            against=against,
         )
     finally:
         source.close()
@@ -207,66 +281,44 @@ def merge(into: Path, sources: tuple[Path, ...], text: bool, other_trials: bool)
 @_store
 @_trial
 @_origin
-@click.option("--gpu-usd", type=float, help="Price of a GPU hour of your own; without it no break-even.")
-@click.option("--per-second", type=float, help="Completions a second of one GPU, as `codetrial cost probe` measured.")
-@click.option("--replicas", type=click.IntRange(1), default=2, help="GPUs that always run.")
-@click.option(
-    "--utilisation", type=click.FloatRange(0.01, 1), default=0.7, help="Share of the throughput to plan with."
-)
-@click.option("--peak", type=click.FloatRange(1), default=3.0, help="Busiest hour over the mean hour of work.")
-@click.option("--hours-per-day", type=click.FloatRange(0.1, 24), default=9.0, help="Hours in which people work.")
-@click.option("--hours-on", type=click.FloatRange(1, 730), default=730.0, help="Hours a month in which GPUs are paid.")
-@click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month.")
-@click.option("--against", type=click.Choice(["A", "B"]), help="Arm to compare with; by default the one paid by use.")
+@_hosting
+@click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a page here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @click.pass_context
 def cost(
     ctx: click.Context,
+    /,
     store: Path | None,
     trial: str | None,
     origin: str | None,
-    gpu_usd: float | None,
-    per_second: float | None,
-    replicas: int,
-    utilisation: float,
-    peak: float,
-    hours_per_day: float,
-    hours_on: float,
-    operations_usd: float,
-    against: str | None,
+    html_file: Path | None,
     as_json: bool,
+    **hosting: Any,
 ) -> None:
     """Say what each arm costs, and whether a machine of your own would be cheaper."""
     if ctx.invoked_subcommand is not None:
         return
-    if (gpu_usd is None) != (per_second is None):
-        raise click.UsageError("--gpu-usd and --per-second go together; `codetrial cost probe` measures the second.")
-    if per_second is not None and per_second <= 0:
-        raise click.UsageError("--per-second must be more than zero.")
-    from analysis.cost import Hosting
-    from analysis.cost_report import cost_numbers, print_costs
-    from analysis.queries import gather
+    machine = _hosting_of(hosting)
+    from analysis.cost_report import gather_costs, print_costs, print_review_costs
     from analysis.source import SqliteSource
     from codetrial.records import ArmLabel, Origin
 
-    hosting = None
-    if gpu_usd is not None and per_second is not None:
-        hosting = Hosting(
-            gpu_usd_per_hour=gpu_usd,
-            completions_per_s=per_second,
-            replicas=replicas,
-            utilisation=utilisation,
-            peak=peak,
-            hours_per_day=hours_per_day,
-            hours_on_per_month=hours_on,
-            operations_usd_per_month=operations_usd,
-        )
     source = SqliteSource(_database(store))
     try:
-        evidence = gather(source, trial=trial, origin=Origin(origin) if origin else None)
+        found = gather_costs(
+            source,
+            trial=trial,
+            origin=Origin(origin) if origin else None,
+            hosting=machine,
+            against=ArmLabel(hosting["against"]) if hosting["against"] else None,
+        )
     finally:
         source.close()
-    found = cost_numbers(evidence, hosting, ArmLabel(against) if against else None)
+    if html_file is not None:
+        from analysis.report import write_page
+        from analysis.report.html import cost_page
+
+        write_page(cost_page(found), html_file)
     if as_json:
         import json
 
@@ -274,7 +326,14 @@ def cost(
         return
     from rich.console import Console
 
-    print_costs(found, Console(highlight=False))
+    console = Console(highlight=False)
+    if "arms" in found:
+        print_costs(found, console)
+    if found["reviews"] is not None:
+        console.print()
+        print_review_costs(found["reviews"], console)
+    if html_file is not None:
+        click.echo(f"The page: {html_file}")
 
 
 @cost.command("probe", epilog="Example:  codetrial cost probe --arm b --requests 64 --concurrency 8")

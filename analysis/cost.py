@@ -6,6 +6,7 @@ An unknown price stays unknown. No threshold is built in: break-even is computed
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analysis.queries import Evidence
 from codetrial.records import ArmLabel
@@ -14,18 +15,23 @@ __all__ = [
     "ArmCost",
     "BreakEven",
     "Hosting",
+    "Rival",
     "SensitivityRow",
     "arm_costs",
     "break_even",
+    "break_even_with",
     "monthly_usd",
     "requests_per_month",
+    "seat_price",
     "sensitivity",
+    "sensitivity_against",
 ]
 
 NANO = 1e-9
 
 WORK_DAYS_PER_MONTH = 22
 HOURS_PER_MONTH = 730
+DAYS_PER_MONTH = 365.25 / 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,9 @@ class ArmCost:
     """If it alone answered, at the present number of requests per working day."""
     tokens_in_per_completion: float | None
     tokens_out_per_completion: float | None
+    seats: int
+    """Developers whose seats are paid; 0 for an arm that is paid by use."""
+    seat_usd_per_month: float | None
 
 
 def arm_costs(evidence: Evidence) -> Mapping[ArmLabel, ArmCost]:
@@ -58,27 +67,75 @@ def requests_per_month(evidence: Evidence) -> float | None:
     return sum(active) / len(active) * WORK_DAYS_PER_MONTH if active else None
 
 
+class _Known(NamedTuple):
+    """What is known of an arm's price."""
+
+    priced: int
+    measured_usd: float | None
+    each_usd: float | None
+    month_usd: float | None
+    seats: int = 0
+    seat_usd: float | None = None
+
+
+def _by_use(evidence: Evidence, label: ArmLabel) -> _Known:
+    sums = evidence.attempts[label]
+    priced = int(sums.priced.sum())
+    if not priced:
+        return _Known(0, None, None, None)
+    known = float(sums.known_cost_nanousd.sum()) * NANO
+    monthly = requests_per_month(evidence)
+    return _Known(priced, known, known / priced, None if monthly is None else known / priced * monthly)
+
+
+def _by_seat(evidence: Evidence, label: ArmLabel, seat_usd: float) -> _Known:
+    """A seat is paid whether it is used or not, so a completion costs what its share of the month's use makes it."""
+    attempts = int(evidence.attempts[label].attempts.sum())
+    seats = len(evidence.sessions.developers)
+    month = seat_usd * seats
+    monthly = requests_per_month(evidence)
+    return _Known(
+        priced=attempts,
+        # A day is the least: a trial of an hour has not cost nothing.
+        measured_usd=month * max(1.0, evidence.days) / DAYS_PER_MONTH if attempts else None,
+        each_usd=month / monthly if monthly else None,
+        month_usd=month if attempts else None,
+        seats=seats,
+        seat_usd=seat_usd,
+    )
+
+
+def seat_price(evidence: Evidence, label: ArmLabel) -> float | None:
+    """What one developer's seat costs a month, from the manifest; None for an arm that is paid by use."""
+    prices = evidence.trial.manifest.get("prices")
+    own = prices.get(label.value) if isinstance(prices, Mapping) else None
+    found = own.get("seat_usd_per_month") if isinstance(own, Mapping) else None
+    return float(found) if isinstance(found, int | float) else None
+
+
 def _arm_cost(evidence: Evidence, label: ArmLabel) -> ArmCost:
     sums = evidence.attempts[label]
-    attempts, priced = int(sums.attempts.sum()), int(sums.priced.sum())
-    known = float(sums.known_cost_nanousd.sum()) * NANO
-    each = known / priced if priced else None
+    attempts = int(sums.attempts.sum())
+    seat = seat_price(evidence, label)
+    known = _by_use(evidence, label) if seat is None else _by_seat(evidence, label, seat)
+    each = known.each_usd
     episodes = evidence.episodes
     chosen = episodes.is_a if label is ArmLabel.A else episodes.is_b
     asked = evidence.funnel[label].get("routed", 0)
     accepted = int(episodes.accepted_chars[chosen].sum())
     kept = float(episodes.kept_chars[chosen].sum())
-    monthly = requests_per_month(evidence)
     return ArmCost(
         attempts=attempts,
-        priced=priced,
-        measured_usd=known if priced else None,
+        priced=known.priced,
+        measured_usd=known.measured_usd,
         per_1000_completions_usd=None if each is None else each * 1000,
         per_1000_accepted_chars_usd=None if each is None or not accepted else each * asked / accepted * 1000,
         per_kept_1000_chars_usd=None if each is None or kept <= 0 else each * asked / kept * 1000,
-        per_month_usd=None if each is None or monthly is None else each * monthly,
+        per_month_usd=known.month_usd,
         tokens_in_per_completion=_mean(int(sums.tokens_in.sum()), attempts),
         tokens_out_per_completion=_mean(int(sums.tokens_out.sum()), attempts),
+        seats=known.seats,
+        seat_usd_per_month=known.seat_usd,
     )
 
 
@@ -113,7 +170,25 @@ class BreakEven:
     completions_per_month: float | None
     """From here on self-hosting is cheaper; None: never with these numbers."""
     api_usd_per_month: float | None
-    """What the API costs at that number."""
+    """What the other one costs at that number."""
+    developers: int | None = None
+    """Against an arm paid by seat: from so many developers on, each as busy as those of the trial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What a machine of one's own is compared with: paid by use, or by seat."""
+
+    usd_per_1000: float
+    """At the present use."""
+    completions: float
+    """A month, at the present pace of the developers of the trial."""
+    seats: int = 0
+    seat_usd_per_month: float | None = None
+
+    def per_month_usd(self, completions: float) -> float:
+        """For so many completions; seats grow with the developers who make them."""
+        return completions * self.usd_per_1000 / 1000
 
 
 def monthly_usd(hosting: Hosting, completions: float) -> tuple[int, float]:
@@ -150,6 +225,28 @@ def break_even(hosting: Hosting, *, api_usd_per_1000: float, completions: float)
     )
 
 
+MOST_DEVELOPERS = 20_000
+
+
+def break_even_with(hosting: Hosting, rival: Rival) -> BreakEven:
+    """Against an arm that is paid by use or by seat, at the present use."""
+    found = break_even(hosting, api_usd_per_1000=rival.usd_per_1000, completions=rival.completions)
+    if rival.seat_usd_per_month is None or not rival.seats:
+        return found
+    each = rival.completions / rival.seats
+    least = None
+    for developers in range(1, MOST_DEVELOPERS + 1):
+        if monthly_usd(hosting, each * developers)[1] <= developers * rival.seat_usd_per_month:
+            least = developers
+            break
+    return replace(
+        found,
+        completions_per_month=None if least is None else least * each,
+        api_usd_per_month=None if least is None else least * rival.seat_usd_per_month,
+        developers=least,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensitivityRow:
     changed: str
@@ -158,6 +255,11 @@ class SensitivityRow:
 
 
 def sensitivity(hosting: Hosting, *, api_usd_per_1000: float, completions: float) -> list[SensitivityRow]:
+    """The sensitivity against an API that is paid by use."""
+    return sensitivity_against(hosting, Rival(usd_per_1000=api_usd_per_1000, completions=completions))
+
+
+def sensitivity_against(hosting: Hosting, rival: Rival) -> list[SensitivityRow]:
     """The same with one assumption changed at a time: a break-even is only as good as what moves it least."""
     cases: list[tuple[str, Hosting]] = [("as given", hosting)]
     for factor, word in ((0.5, "half"), (2.0, "double")):
@@ -170,7 +272,7 @@ def sensitivity(hosting: Hosting, *, api_usd_per_1000: float, completions: float
         ]
     cases += [
         ("40% utilisation", replace(hosting, utilisation=0.4)),
-        ("1 replica", replace(hosting, replicas=1)),
+        ("1 replica" if hosting.replicas > 1 else "2 replicas", replace(hosting, replicas=1 + (hosting.replicas == 1))),
         ("on in working hours only", replace(hosting, hours_on_per_month=WORK_DAYS_PER_MONTH * hosting.hours_per_day)),
         ("$3,000 of operations a month", replace(hosting, operations_usd_per_month=3000.0)),
         ("$15,000 of operations a month", replace(hosting, operations_usd_per_month=15000.0)),
@@ -179,7 +281,7 @@ def sensitivity(hosting: Hosting, *, api_usd_per_1000: float, completions: float
         SensitivityRow(
             changed=name,
             hosting=case,
-            result=break_even(case, api_usd_per_1000=api_usd_per_1000, completions=completions),
+            result=break_even_with(case, rival),
         )
         for name, case in cases
     ]

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.cost import Hosting
 from analysis.doors import DoorName, choose
 from analysis.queries import Evidence, gather
 from analysis.report.numbers import SCHEMA, header, naming, numbers
@@ -19,9 +20,9 @@ from analysis.verdict import Decision, judge
 from codetrial import __version__
 from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
-from codetrial.records import Origin
+from codetrial.records import ArmLabel, Origin
 
-__all__ = ["make", "schema", "write_html"]
+__all__ = ["make", "schema", "write_html", "write_page"]
 
 Json = dict[str, Any]
 
@@ -35,12 +36,20 @@ def make(
     since: str | None = None,
     now: datetime | None = None,
     blind: bool = False,
+    hosting: Hosting | None = None,
+    against: ArmLabel | None = None,
 ) -> Json:
     """The report as numbers: of completions, of reviews, or of both where both have data.
+
+    Args:
+        hosting: A machine of one's own, for the break-even; None leaves it out.
+        against: The arm to compare it with; by default the one that is paid by use.
 
     Raises:
         EvidenceError: there is no such trial, or what is stored cannot be read.
     """
+    from analysis.cost_report import break_even_numbers  # It prints in this package's words.
+
     doors = choose(source, trial=trial, door=door)
     moment = now or now_utc()
     gathered = {
@@ -70,6 +79,9 @@ def make(
     if completions is not None and judged is not None:
         called = naming(completions, is_hidden=is_hidden)
         report |= header(completions, judged, called) | numbers(completions, judged, called)
+        report["break_even"] = (
+            None if hosting is None else break_even_numbers(completions, hosting, against, called.names)
+        )
     for found in (report, report["reviews"] or {}):
         if found:
             found["trial"] = {**found["trial"], "other_trials_in_store": _others(gathered.values())}
@@ -82,13 +94,18 @@ def _others(gathered: Collection[Evidence]) -> int:
 
 
 def write_html(report: Json, path: Path) -> None:
-    """Write the page, whole or not at all: a browser may be looking at the old one."""
+    """Write the report's page."""
     from analysis.report.html import page
 
+    write_page(page(report), path)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a page, whole or not at all: a browser may be looking at the old one."""
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page(report), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as fault:
         with suppress(OSError):

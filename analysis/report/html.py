@@ -5,9 +5,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.report import charts, review_charts, reviews_text, words
+from analysis import cost_report
+from analysis.report import charts, cost_chart, review_charts, reviews_text, words
 
-__all__ = ["page"]
+__all__ = ["cost_page", "page"]
 
 MIN_CELL = 10
 """Offers per arm below which a cell of the heat map shows its count only."""
@@ -15,15 +16,6 @@ MIN_CELL = 10
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole page as text."""
-    environment = Environment(
-        loader=PackageLoader("analysis.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["words"] = words
-    environment.globals["texts"] = reviews_text
     drawings: dict[str, str | None] = {}
     has_completions = "arms" in report
     if has_completions:
@@ -32,18 +24,37 @@ def page(report: Mapping[str, Any]) -> str:
             "funnel": charts.funnel(report),
             "latency": charts.latency(report),
             "retention": charts.retention(report),
+            "break_even": cost_chart.break_even(report["break_even"]),
         }
     if report["reviews"] is not None:
         drawings |= {
             "acted_on": review_charts.acted_on(report["reviews"]),
             "net_over_time": review_charts.net_over_time(report["reviews"]),
         }
-    return environment.get_template("page.html").render(
+    return _render(
+        "page.html",
         report=report,
         charts=drawings,
         heat=heat_map(report) if has_completions else None,
         ruler=_ruler(report) if has_completions else None,
     )
+
+
+def cost_page(found: Mapping[str, Any]) -> str:
+    """The page of `codetrial cost`."""
+    return _render("cost.html", found=found, charts={"break_even": cost_chart.break_even(found.get("break_even"))})
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("analysis.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report}
+    return environment.get_template(template).render(**values)
 
 
 def heat_map(report: Mapping[str, Any]) -> dict[str, Any] | None:

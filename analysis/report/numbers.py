@@ -221,6 +221,8 @@ def _arm(evidence: Evidence, label: ArmLabel, called: Naming) -> Json:
             "per_month_usd": cost.per_month_usd,
             "tokens_in_per_completion": cost.tokens_in_per_completion,
             "tokens_out_per_completion": cost.tokens_out_per_completion,
+            "seats": cost.seats,
+            "seat_usd_per_month": cost.seat_usd_per_month,
         },
     }
 

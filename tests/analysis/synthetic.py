@@ -86,6 +86,8 @@ class Plan:
     ends: bool = True
     """False: sessions are cut off without an end."""
     continuations: bool = True
+    seat_usd: tuple[float | None, float | None] = (None, None)
+    """Of A and B: what a developer's seat costs a month."""
 
     @property
     def end(self) -> datetime:
@@ -125,6 +127,7 @@ def trial_of(plan: Plan) -> tuple[Trial, dict[ArmLabel, ArmRow]]:
                 "margins": dict(plan.margins),
             },
             "arms": {"A": {"name": plan.a.name}, "B": {"name": plan.b.name}},
+            "prices": dict(zip("AB", ({"seat_usd_per_month": usd} for usd in plan.seat_usd), strict=True)),
         },
         sort_keys=True,
         separators=(",", ":"),

@@ -1,18 +1,21 @@
 """Costs against sums done by hand, break-even against its own definition, and the probe on a real arm."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.commands import cost
+from analysis.commands import cost, report
 from analysis.cost import Hosting, arm_costs, break_even, monthly_usd, requests_per_month, sensitivity
 from analysis.cost_report import probe, sample_prompts
 from analysis.queries import Evidence, gather
+from analysis.report import schema
 from analysis.source import SqliteSource
 from codetrial.arms import build as build_arm
 from codetrial.config import load
@@ -123,7 +126,64 @@ def test_the_command_says_what_is_unknown_and_what_it_assumes(database: Path) ->
     found = json.loads(runner.invoke(cost, [*store, *own, "--json"], catch_exceptions=False).output)
     assert found["break_even"]["against"] == "codestral-2508"
     assert found["trial_usd"] is None
+    assert found["reviews"] is None
     assert "never" in runner.invoke(cost, [*store, *own], catch_exceptions=False).output
     assert runner.invoke(cost, [*store, "--gpu-usd", "2.5"]).exit_code == 2
     refused = runner.invoke(cost, [*store, *own, "--against", "B"])
     assert "there is nothing to compare" in str(refused.exception)
+
+
+SEATS = with_(
+    Plan(),
+    sessions=20,
+    a=Truth(name="copilot", cost_nanousd=None),
+    b=Truth(name="own", cost_nanousd=0, is_self_hosted=True),
+    seat_usd=(19.0, None),
+)
+
+
+@pytest.fixture(scope="module")
+def with_seats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("seats") / "codetrial.db", SEATS)
+
+
+def test_a_seat_is_shared_by_its_use(with_seats: Path) -> None:
+    evidence = gather(SqliteSource(with_seats), now=SEATS.end)
+    found = arm_costs(evidence)[ArmLabel.A]
+    monthly = requests_per_month(evidence)
+    assert monthly is not None
+    assert (found.seats, found.per_month_usd) == (4, 4 * 19.0)
+    assert found.per_1000_completions_usd == pytest.approx(4 * 19.0 / monthly * 1000)
+    assert found.measured_usd == pytest.approx(4 * 19.0 * evidence.days / (365.25 / 12))
+    kept = evidence.episodes.kept_chars[evidence.episodes.is_a].sum()
+    asked = evidence.funnel[ArmLabel.A]["routed"]
+    assert found.per_kept_1000_chars_usd == pytest.approx(4 * 19.0 / monthly * asked / kept * 1000)
+
+
+def test_against_seats_the_break_even_is_a_number_of_developers(with_seats: Path) -> None:
+    own = ["--store", str(with_seats), "--gpu-usd", "0.5", "--per-second", "50", "--replicas", "1", "--json"]
+    found = json.loads(CliRunner().invoke(cost, own, catch_exceptions=False).output)["break_even"]
+    first = found["rows"][0]
+    assert found["seat_usd_per_month"] == 19.0
+    assert first["developers"] == math.ceil(0.5 * 730 / 19)
+    assert first["api_usd_per_month"] == first["developers"] * 19.0
+
+
+def test_the_cost_page_draws_the_break_even_with_its_table(database: Path, tmp_path: Path) -> None:
+    html = tmp_path / "cost.html"
+    own = ["--gpu-usd", "0.002", "--per-second", "13.2", "--html", str(html)]
+    done = CliRunner().invoke(cost, ["--store", str(database), *own], catch_exceptions=False)
+    assert f"The page: {html}" in done.output
+    text = html.read_text()
+    assert 'aria-labelledby="even-title even-desc"' in text
+    assert text.count("<tr") >= 12
+    assert "half the GPU price" in text
+    assert "Cheaper from" in text
+
+
+def test_the_report_shows_the_same_break_even(database: Path) -> None:
+    own = ["--store", str(database), "--gpu-usd", "2.5", "--per-second", "13.2", "--json"]
+    by_cost = json.loads(CliRunner().invoke(cost, own, catch_exceptions=False).output)["break_even"]
+    reported = json.loads(CliRunner().invoke(report, own, catch_exceptions=False).output)
+    assert reported["break_even"] == by_cost
+    jsonschema.validate(reported, schema())
