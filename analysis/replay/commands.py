@@ -386,6 +386,10 @@ def plan(
 @click.option("--base", type=click.Choice(["A", "B"]), default="B", help="The arm that a fine-tune would start from.")
 @click.option("--split", "split_at", type=_DAY, help="First day of the test data; by default the newest fifth.")
 @click.option("--examples", type=click.Path(path_type=Path, file_okay=False), help="Write train and test data here.")
+@click.option(
+    "--export", "exported", type=click.Path(path_type=Path, file_okay=False),
+    help="Count what people decided in a trial too: a folder that `codetrial export` wrote.",
+)  # fmt: skip
 @click.option("--trained-until", type=_DAY, help="Last day of a fine-tune's training data; needs --compare.")
 @click.option(
     "--compare",
@@ -403,6 +407,7 @@ def pilot(
     base: str,
     split_at: datetime | None,
     examples: Path | None,
+    exported: Path | None,
     trained_until: datetime | None,
     compare: tuple[Path, ...],
     difference: float,
@@ -429,6 +434,7 @@ def pilot(
     from codetrial.records import ArmLabel
 
     config = load(repository, config_file=config_file)
+    decided = [] if exported is None else piloting.count_export(exported)
     path = database(config, store)
     trial, _ = freeze(config)
     windows = Windows(prefix_chars=config.editor.prefix_chars, suffix_chars=config.editor.suffix_chars)
@@ -450,7 +456,7 @@ def pilot(
             own = Replays(path, trial.id, client=CLIENT)
             found, name = piloting.gaps(own, base=ArmLabel(base)), own.arm(ArmLabel(base)).name
     piloting.print_pilot(
-        piloting.count_data(changes), parts, written, found, name, comparisons, difference / 100, Console()
+        piloting.count_data(changes), parts, written, decided, found, name, comparisons, difference / 100, Console()
     )
 
 

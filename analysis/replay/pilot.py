@@ -25,10 +25,12 @@ from codetrial.records import ArmLabel
 __all__ = [
     "Comparison",
     "DataCount",
+    "Decided",
     "Gap",
     "Split",
     "compare",
     "count_data",
+    "count_export",
     "gaps",
     "print_pilot",
     "split",
@@ -52,6 +54,17 @@ class DataCount:
     commits: int
     files: int
     typed_chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What people decided in the trial itself, in one language of an export."""
+
+    language: str
+    accepted: int
+    rejected: int
+    train: int
+    """Of both, for training; the rest is for validation and test."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +116,34 @@ def count_data(changes: Iterable[Change]) -> list[DataCount]:
     return [
         DataCount(language=language, commits=commits[language], files=len(files[language]), typed_chars=chars)
         for language, chars in typed.most_common()
+    ]
+
+
+def count_export(folder: Path) -> list[Decided]:
+    """What `codetrial export` wrote, by language, most first.
+
+    Raises:
+        EvidenceError: the folder is no export, or a line of it cannot be read.
+    """
+    if not (folder / "about.json").is_file():
+        raise EvidenceError(f"{folder} is no export: write one with `codetrial export --origin person {folder}`.")
+    accepted: Counter[str] = Counter()
+    rejected: Counter[str] = Counter()
+    train: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    row = json.loads(line)
+                    language = row["provenance"]["language"]
+                    is_taken = row["is_accepted"] if "is_accepted" in row else row["basis"] != "written_instead"
+                except (ValueError, KeyError, TypeError) as fault:
+                    raise EvidenceError(f"{path}, line {number}, is no row of an export. Export again.") from fault
+                (accepted if is_taken else rejected)[language] += 1
+                train[language] += path.stem == "train"
+    return [
+        Decided(language=name, accepted=accepted[name], rejected=rejected[name], train=train[name])
+        for name, _ in (accepted + rejected).most_common()
     ]
 
 
@@ -227,6 +268,7 @@ def print_pilot(
     counts: Sequence[DataCount],
     parts: Split,
     written: Mapping[str, int] | None,
+    decided: Sequence[Decided],
     found: Sequence[Gap],
     base: str,
     comparisons: Sequence[Comparison],
@@ -248,6 +290,13 @@ def print_pilot(
         console.print(f"Wrote {written['train']:,} training and {written['test']:,} test examples.", highlight=False)
         if written["train"] < ENOUGH_EXAMPLES:
             console.print(f"Fewer than {ENOUGH_EXAMPLES:,} examples: try a better prompt first.", highlight=False)
+    if decided:
+        table = Table(
+            "decided in the trial", *(Column(title, justify="right") for title in ("accepted", "rejected", "to train"))
+        )
+        for row in decided:
+            table.add_row(row.language, f"{row.accepted:,}", f"{row.rejected:,}", f"{row.train:,}")
+        console.print(table)
     if found:
         table = Table(f"base = {base}", *(Column(t, justify="right") for t in ("tasks", "base", "other arm", "gap")))
         for gap in found:

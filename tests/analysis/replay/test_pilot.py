@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from analysis.export import SPLITS, export
 from analysis.history import History
 from analysis.replay.cursors import Windows
 from analysis.replay.paired import Replays
-from analysis.replay.pilot import compare, count_data, gaps, split, write_split
+from analysis.replay.pilot import compare, count_data, count_export, gaps, split, write_split
 from analysis.replay.start import CLIENT
+from analysis.store import Store
 from codetrial.config import freeze, load
 from codetrial.errors import EvidenceError
 from codetrial.records import ArmLabel
+from tests.analysis.recorded import Asked, Work
 from tests.analysis.replay.conftest import Commit
+from tests.analysis.test_export import DEFAULT, FIM, NOT_TAKEN, keep, many
 
 WINDOWS = Windows(prefix_chars=500, suffix_chars=200)
 PAIR = '[arms.a]\napi = "ngram"\nname = "long"\n[arms.b]\napi = "ngram"\nname = "short"\nmax_tokens = 2\n'
@@ -116,3 +120,23 @@ def test_legacy_languages_work_end_to_end(repository: Path, commit: Commit, tmp_
     replays = Replays(store, freeze(load(tmp_path, config_file=config))[0].id, client=CLIENT)
     assert set(replays.columns().language) == {"cobol", "fortran", "matlab"}
     assert json.loads(done.stdout)["tasks"] == len(replays)
+
+
+def test_what_people_decided_is_counted_from_an_export(tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    with pytest.raises(EvidenceError, match="is no export"):
+        count_export(folder)
+    keep(tmp_path / "r.db", *many(10))
+    refused = tuple(Asked(prefix=f"def g{n}():\n    ", outcome=NOT_TAKEN) for n in range(4))
+    keep(tmp_path / "r.db", Work(session="other", asked=refused))
+    with Store(tmp_path / "r.db", readonly=True) as store:
+        export(store, folder, FIM, DEFAULT)
+    [count] = count_export(folder)
+    written = sum(len((folder / f"{name}.jsonl").read_text().splitlines()) for name in SPLITS)
+    assert count.language == "python"
+    assert count.accepted + count.rejected == written
+    assert count.rejected > 0
+    assert count.train == len((folder / "train.jsonl").read_text().splitlines())
+    (folder / "train.jsonl").write_text("{}\n")
+    with pytest.raises(EvidenceError, match=r"train.jsonl, line 1"):
+        count_export(folder)

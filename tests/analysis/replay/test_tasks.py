@@ -109,9 +109,10 @@ def test_a_fork_bomb_runs_into_a_wall() -> None:
     assert "3000" not in ran.stdout
 
 
-def test_what_a_killed_run_left_behind_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code = "import os; from analysis.replay import folders as f; print(f.working_folder('replay'), flush=True); os._exit(9)"
+    code = "import os; from analysis.replay import folders as f; print(f.working_folder('replay'), flush=True)"
+    code += "; os._exit(9)"
     killed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
     )
