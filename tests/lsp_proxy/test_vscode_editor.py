@@ -1,24 +1,25 @@
 """VS Code itself, as code-server in a browser without a screen, with the extension that `codetrial install` put in."""
 
 import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Locator, Page, async_playwright, expect
 
 from lsp_proxy.demo import language_server
-from tests.codetrial.streaming import StreamingServer
+from lsp_proxy.editors.vscode import IDENTIFIER
+from tests.codetrial.streaming import Received, Script, StreamingServer
 from tests.lsp_proxy.test_neovim import CONFIG, DECIDED_S, PROGRAM, SUGGESTION, Desk, codetrial, program, says, until
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
-
-PICTURE = Path(__file__).parents[2] / "docs" / "editors" / "vscode.png"
 
 SETTINGS = """\
 {
@@ -27,6 +28,7 @@ SETTINGS = """\
   "workbench.secondarySideBar.defaultVisibility": "hidden",
   "security.workspace.trust.enabled": false,
   "chat.disableAIFeatures": true,
+  "extensions.autoCheckUpdates": false,
 }
 """
 
@@ -34,26 +36,56 @@ READY_MS = 60_000
 SHOWN_MS = 30_000
 
 
+@dataclass
+class VSCodeDesk(Desk):
+    """With VS Code on it, installed and set up; `settings` are the person's."""
+
+    prompts: list[str] = field(default_factory=list)
+
+    def says(self, request: Received) -> Script:
+        self.prompts.append(request.body["prompt"])
+        return says(request)
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "data" / "code-server" / "User" / "settings.json"
+
+    def configure(self, **settings: object) -> None:
+        lines = "".join(f'  "codetrial.{name}": {json.dumps(value)},\n' for name, value in settings.items())
+        self.settings.write_text(SETTINGS.replace("{\n", "{\n" + lines, 1))
+
+    def states(self, surroundings: dict[str, str]) -> set[str]:
+        """Of the running proxies, as the command line shows them."""
+        return {
+            proxy["state"] for proxy in json.loads(codetrial("status", "--json", environment=surroundings))["proxies"]
+        }
+
+
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
+async def desk(tmp_path: Path) -> AsyncIterator[VSCodeDesk]:
+    made = VSCodeDesk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
     made.project.mkdir()
-    made.home.mkdir()
     (made.project / "main.py").write_text(PROGRAM)
-    settings = made.home / "data" / "code-server" / "User" / "settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(SETTINGS)
+    made.settings.parent.mkdir(parents=True)
+    made.settings.write_text(SETTINGS)
     async with StreamingServer() as server:
-        server.script = says
+        server.script = made.says
         (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url))
         yield made
 
 
-def environment(desk: Desk, *, servers: bool = True) -> dict[str, str]:
-    folders = [str(Path(program("code-server")).parent)]
-    if servers:
-        folders.append(str(Path(language_server()[0]).parent))
-    return {**desk.environment(), "PATH": os.pathsep.join([*folders, "/usr/bin", "/bin"])}
+def environment(desk: Desk) -> dict[str, str]:
+    """VS Code asks a login shell for PATH; what the project itself has is found without it."""
+    return {
+        **desk.environment(),
+        "PATH": os.pathsep.join([str(Path(program("code-server")).parent), "/usr/bin", "/bin"]),
+    }
+
+
+def with_language_server(desk: Desk) -> None:
+    programs = desk.project / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "basedpyright-langserver").symlink_to(language_server()[0])
 
 
 @asynccontextmanager
@@ -98,22 +130,153 @@ async def open_at(page: Page, name: str, place: str) -> None:
     await expect(page.locator("[id='status.editor.selection']")).to_contain_text(f"Ln {place.replace(':', ', Col ')}")
 
 
-async def test_ghost_text_appears_and_tab_takes_it(desk: Desk) -> None:
-    surroundings = environment(desk)
+def ghost(page: Page) -> Locator:
+    """The line with ghost text in it, which lies there in as many pieces as it has colours."""
+    return page.locator(".view-line").filter(has=page.locator(".ghost-text-decoration, .ghost-text"))
+
+
+def written(page: Page) -> Locator:
+    return page.locator(".editor-instance .view-lines")
+
+
+async def notification(page: Page, words: str) -> None:
+    await expect(page.locator(".notification-list-item", has_text=words).first).to_be_visible(timeout=SHOWN_MS)
+
+
+async def start(desk: VSCodeDesk, surroundings: dict[str, str]) -> None:
     said = await asyncio.to_thread(codetrial, "install", "code-server", environment=surroundings)
     assert "--install-extension" in said
+
+
+async def test_ghost_text_appears_and_tab_takes_it(desk: VSCodeDesk) -> None:
+    with_language_server(desk)
+    surroundings = environment(desk)
+    await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await expect(status(page)).to_have_attribute("aria-label", re.compile("suggests"), timeout=READY_MS)
         await open_at(page, "main.py", "4:9")
         await until(desk.is_recording, "the evaluator starts")
         await page.keyboard.type("j")
-        ghost = page.locator(".ghost-text-decoration, .ghost-text")
-        await expect(ghost.first).to_contain_text(SUGGESTION[1:], timeout=SHOWN_MS)
-        await page.screenshot(path=PICTURE)
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+        if folder := os.environ.get("CODETRIAL_CAPTURES"):
+            await page.screenshot(path=Path(folder, "vscode.png"))
         await page.keyboard.press("Tab")
-        await expect(page.locator(".view-lines")).to_contain_text(SUGGESTION)
-        await expect(ghost).to_have_count(0)
+        await expect(written(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Control+s")
         await until(lambda: f"value = {SUGGESTION}" in (desk.project / "main.py").read_text(), "it is on disk")
         found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
     assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
+
+
+async def test_uninstalling_leaves_an_editor_without_it(desk: VSCodeDesk) -> None:
+    surroundings = environment(desk)
+
+    def extensions() -> str:
+        command = [program("code-server"), "--list-extensions"]
+        return subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True).stdout
+
+    await start(desk, surroundings)
+    assert IDENTIFIER in await asyncio.to_thread(extensions)
+    await asyncio.to_thread(codetrial, "uninstall", "code-server", environment=surroundings)
+    assert IDENTIFIER not in await asyncio.to_thread(extensions)
+    assert desk.settings.read_text() == SETTINGS
+
+
+async def test_the_language_server_works_and_a_pause_silences_suggestions_only(desk: VSCodeDesk) -> None:
+    with_language_server(desk)
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await open_at(page, "main.py", "4:9")
+        await until(desk.is_recording, "the evaluator starts")
+        await asyncio.to_thread(codetrial, "pause", environment=surroundings)
+        await expect(status(page)).to_have_attribute("aria-label", "codetrial: paused", timeout=SHOWN_MS)
+        await until(lambda: desk.states(surroundings) == {"paused"}, "the proxies are silent")
+        await page.keyboard.type("j")
+        # The server's own list, and its opinion of half a line.
+        await expect(page.locator(".suggest-widget.visible")).to_contain_text("json", timeout=SHOWN_MS)
+        await page.keyboard.press("Escape")
+        await expect(page.locator("[id='status.problems']")).not_to_have_attribute(
+            "aria-label", "No Problems", timeout=SHOWN_MS
+        )
+        assert desk.prompts == []
+        await status(page).click()
+        await page.locator(".quick-input-list .monaco-list-row", has_text="Resume").click()
+        await expect(status(page)).to_have_attribute("aria-label", "codetrial: suggests", timeout=SHOWN_MS)
+        await until(lambda: "paused" not in desk.states(surroundings), "the proxies speak again")
+        await written(page).click()
+        await page.keyboard.press("Control+End")
+        await page.keyboard.type("value = js")
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+
+
+async def test_suggestions_appear_also_where_there_is_no_server_to_wrap(desk: VSCodeDesk) -> None:
+    (desk.project / "main.rb").write_text(PROGRAM)
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await open_at(page, "main.rb", "4:9")
+        await until(desk.is_recording, "the evaluator starts")
+        await page.keyboard.type("j")
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+        await page.keyboard.press("Tab")
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
+
+
+async def test_a_server_that_is_missing_is_named_and_suggestions_appear_all_the_same(desk: VSCodeDesk) -> None:
+    desk.configure(servers=[{"languages": ["python"], "command": ["no-such-server", "--stdio"]}])
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await notification(page, "The language server no-such-server for python was not found")
+        await open_at(page, "main.py", "4:9")
+        await until(desk.is_recording, "the evaluator starts")
+        await page.keyboard.type("j")
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+
+
+async def test_a_codetrial_that_is_missing_is_named_until_it_is_there(desk: VSCodeDesk) -> None:
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    settings = desk.project / ".vscode" / "settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{ "codetrial.command": ["/nowhere/codetrial"] }')
+    async with workbench(desk, surroundings) as page:
+        await notification(page, "The setting codetrial.command names /nowhere/codetrial, which is not there")
+        await expect(status(page)).to_have_attribute("aria-label", "codetrial: something is wrong")
+        settings.write_text("{}")
+        await expect(status(page)).to_have_attribute("aria-label", "codetrial: suggests", timeout=SHOWN_MS)
+
+
+async def test_a_word_taken_with_its_own_key_is_partly_accepted(desk: VSCodeDesk) -> None:
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await open_at(page, "main.py", "4:9")
+        await until(desk.is_recording, "the evaluator starts")
+        await page.keyboard.type("j")
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+        await page.keyboard.press("Control+ArrowRight")
+        await expect(written(page)).to_contain_text("value = json")
+        await page.keyboard.press("Escape")
+        await page.keyboard.type("x = 3  # something else")
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert (found[0]["outcome"], found[0]["surface"]) == ("partly_accepted", "inline")
+
+
+async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: VSCodeDesk) -> None:
+    with_language_server(desk)
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await open_at(page, "main.py", "4:9")
+        await until(desk.is_recording, "the evaluator starts")
+        await page.keyboard.type("j")
+        await expect(ghost(page)).to_contain_text(SUGGESTION, timeout=SHOWN_MS)
+        await page.keyboard.press("Tab")
+        await until(desk.was_taken, "the evaluator sees it taken")
+        await page.keyboard.press("Control+z")
+        await expect(written(page)).not_to_contain_text(SUGGESTION)
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert found[0]["outcome"] == "not_taken"
