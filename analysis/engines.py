@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import ibis
 import ibis.expr.types as ir
 
+from analysis.kept import BatchKeeper, Keeper
 from analysis.ship import Destination
 from analysis.source import Columns, Source, column_types, held, tables
 from codetrial.errors import EvidenceError
+from codetrial.paths import cache_dir
 
 __all__ = ["ENGINES", "open_shipped"]
 
@@ -52,6 +54,7 @@ class DuckDbSource:
         import duckdb
 
         self.place = destination.url
+        self._batches = {batch.name: batch.sessions for batch in destination.batches("done")}
         files = _files(destination)
         self._connection = duckdb.connect()
         self._connection.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
@@ -80,6 +83,9 @@ class DuckDbSource:
         body = ibis.to_sql(expression, dialect="duckdb")
         self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {body}')
         return held(name, expression)
+
+    def keeper(self) -> Keeper | None:
+        return BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
 
     def close(self) -> None:
         self._connection.close()
@@ -133,6 +139,9 @@ class ClickHouseSource:
         self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
         return held(name, expression)
 
+    def keeper(self) -> Keeper | None:
+        return None
+
     def close(self) -> None:
         self._session.close()
 
@@ -168,6 +177,9 @@ class SparkSource:
         frame = self._spark.sql(str(ibis.to_sql(expression, dialect="databricks")))
         frame.cache().createOrReplaceTempView(name)
         return held(name, expression)
+
+    def keeper(self) -> Keeper | None:
+        return None
 
     def close(self) -> None:
         self._spark.stop()

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.rollup import GONE, HORIZONS_S, KEPT, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope, read
+from analysis.kept import rollup_of
+from analysis.rollup import GONE, HORIZONS_S, KEPT, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope
 from analysis.source import Source, table
 from codetrial.clock import utc_text
 from codetrial.errors import EvidenceError
@@ -293,6 +294,7 @@ def gather(
     origin: Origin | None = None,
     since: str | None = None,
     now: datetime | None = None,
+    fresh: bool = False,
 ) -> Evidence:
     """Read everything that a report needs.
 
@@ -300,6 +302,7 @@ def gather(
         origin: Whose behaviour. Without one, `person` if any person's session exists, else what there is.
         since: Leave out sessions that started before this ISO date or time.
         now: For tests and for reports of the past.
+        fresh: Read every row, whatever an earlier report has kept.
 
     Raises:
         EvidenceError: no such trial, or no session of that origin.
@@ -314,8 +317,15 @@ def gather(
     chosen = _choose_origin(by_origin, origin)
     kept = [row for row in own if row["origin"] == chosen and (since is None or row["started_at"] >= since)]
     scope = Scope(facts.id, chosen, since, is_everything=len(kept) == len(everyone))
-    rollup = read(source, scope, (row["id"] for row in everyone), (row["id"] for row in kept))
     sessions = _sessions(kept, moment)
+    rollup = rollup_of(
+        source,
+        scope,
+        everyone=(row["id"] for row in everyone),
+        chosen=sessions.ids,
+        finished=(row["id"] for row in kept if row["ended_at"] is not None),
+        keeper=None if fresh else source.keeper(),
+    )
     position = {identity: i for i, identity in enumerate(sessions.ids)}
     place = np.array([position[identity] for identity in rollup.sessions], dtype=np.int64)
     return Evidence(

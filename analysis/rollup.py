@@ -18,7 +18,23 @@ from analysis.source import Columns, Source, table
 from analysis.statistics import LOG_BIN
 from codetrial.records import ArmLabel, Disposition, Origin, OutcomeClass, Unit
 
-__all__ = ["GONE", "HORIZONS_S", "KEPT", "SHOWN", "STANDS", "UNSEEN", "Key", "Rollup", "Scope", "read"]
+__all__ = [
+    "AGREEMENT",
+    "AGREEMENT_HORIZON",
+    "COUNTERS",
+    "EPISODE_COLUMNS",
+    "GONE",
+    "HORIZONS_S",
+    "KEPT",
+    "PAIR_COLUMNS",
+    "SHOWN",
+    "STANDS",
+    "UNSEEN",
+    "Key",
+    "Rollup",
+    "Scope",
+    "read",
+]
 
 HORIZONS_S = (30, 120, 300, 600)
 
@@ -164,6 +180,32 @@ class Rollup:
         columns["attempts"] = _joined_attempts(self, other, moved)
         for name in COUNTERS:
             columns[name] = _summed(getattr(self, name), getattr(other, name))
+        return Rollup(**columns)
+
+    def __sub__(self, other: Self) -> "Rollup":
+        """Without some of its sessions, whose rollup `other` is."""
+        gone = set(other.sessions)
+        sessions = tuple(identity for identity in self.sessions if identity not in gone)
+        place = {identity: i for i, identity in enumerate(sessions)}
+        moved = np.array([place.get(identity, -1) for identity in self.sessions], dtype=np.int64)
+        columns: dict[str, Any] = {"sessions": sessions}
+        for session, names in (("session", EPISODE_COLUMNS), ("pair_session", PAIR_COLUMNS)):
+            stays = moved[getattr(self, session)] >= 0
+            columns |= {name: getattr(self, name)[stays] for name in names}
+            columns[session] = moved[getattr(self, session)[stays]]
+        if self.attempts:
+            stays = moved[self.attempts["session"]] >= 0
+            columns["attempts"] = {name: values[stays] for name, values in self.attempts.items()}
+            columns["attempts"]["session"] = moved[columns["attempts"]["session"]]
+        for name in COUNTERS:
+            taken = getattr(other, name)
+            left = {key: n - taken.get(key, 0) for key, n in getattr(self, name).items()}
+            # What nobody has is not there; a sum of shares may be zero and still be known.
+            columns[name] = (
+                left
+                if name in ("stands_shares", "offered_taken", "answered")
+                else {key: n for key, n in left.items() if n}
+            )
         return Rollup(**columns)
 
 

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import ibis
 import ibis.expr.types as ir
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
 from codetrial.records import Record
+
+if TYPE_CHECKING:
+    from analysis.kept import Keeper
 
 __all__ = ["Columns", "Source", "SqliteSource", "column_types", "held", "table", "tables"]
 
@@ -121,6 +124,10 @@ class Source(Protocol):
         """Work a query out once, for those that build on it; the table is this source's own and ends with it."""
         ...
 
+    def keeper(self) -> "Keeper | None":
+        """Where rollups of it are kept; None if every report reads all."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -160,6 +167,8 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self._store = Store(path, readonly=True)
         self.place = str(path)
+        # One state of the file for the whole report, whatever is written meanwhile.
+        self._store.db.conn.execute("BEGIN")
 
     def fetch(self, expression: ir.Table) -> Columns:
         try:
@@ -176,6 +185,11 @@ class SqliteSource:
         except sqlite3.Error as fault:
             raise self._explained(fault) from fault
         return held(name, expression)
+
+    def keeper(self) -> "Keeper | None":
+        from analysis.kept import SqliteKeeper
+
+        return SqliteKeeper(self._store.path, self._store.db.conn)
 
     def _execute(self, statement: str) -> sqlite3.Cursor:
         return self._store.db.conn.execute(statement)
