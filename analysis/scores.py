@@ -14,6 +14,7 @@ is never to be read as zero. All measures but `saved_chars` lie in [0, 1] and 1 
 """
 
 import keyword
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -71,13 +72,19 @@ def score(suggestion: str, continuation: str | None, language: str) -> Mapping[s
     }
 
 
-def properties(suggestion: str, *, prefix: str, suffix: str, language: str) -> Mapping[str, float | None]:
+def properties(
+    suggestion: str, *, prefix: str, suffix: str, language: str, elsewhere: str = ""
+) -> Mapping[str, float | None]:
     """What a suggestion would do at its place, whatever is written later.
 
+    errors_after          error nodes in the text around with it; without it there were so many less `parse_change`
     parse_change          error nodes with it minus without it: below zero it mends, above zero it breaks
     brackets_balanced     1 if it closes exactly what it opens
     repeats_following     1 if one of its lines is the line that follows the cursor
-    unknown_identifiers   names it uses that occur nowhere in the text around
+    unknown_identifiers   names it uses that occur nowhere in the text around, nor elsewhere in the file
+
+    Args:
+        elsewhere: The rest of the file, or all of it; a name that only a comment there has counts as known.
     """
     if not suggestion.strip():
         return dict.fromkeys(_PROPERTIES)
@@ -85,15 +92,18 @@ def properties(suggestion: str, *, prefix: str, suffix: str, language: str) -> M
     after = error_count(prefix + suggestion + suffix, language)
     following = next((line.strip() for line in suffix.split("\n")[1:] if line.strip()), None)
     known = set(_names(prefix, language)) | set(_names(suffix, language))
+    new = set(_names(suggestion, language)) - known
+    unknown = {name for name in new if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", elsewhere)}
     return {
+        "errors_after": None if after is None else float(after),
         "parse_change": None if before is None or after is None else float(after - before),
         "brackets_balanced": float(_is_balanced(tokens(suggestion, language))),
         "repeats_following": float(following in [line.strip() for line in suggestion.split("\n")]),
-        "unknown_identifiers": float(len(set(_names(suggestion, language)) - known)),
+        "unknown_identifiers": float(len(unknown)),
     }
 
 
-_PROPERTIES = ("parse_change", "brackets_balanced", "repeats_following", "unknown_identifiers")
+_PROPERTIES = ("errors_after", "parse_change", "brackets_balanced", "repeats_following", "unknown_identifiers")
 
 
 _MEASURES = (

@@ -281,14 +281,19 @@ class Desk:
         )
         latency_ns = None if attempt.latency_ms is None else int(attempt.latency_ms * 1e6)
         self._observer.suggested(arrival.watch, label, suggestion, latency_ns)
-        self._tasks.create_task(self._describe_later(request, label, suggestion))
+        self._tasks.create_task(self._describe_later(arrival, label, suggestion))
         return suggestion if suggestion.text else None
 
-    async def _describe_later(self, request: Request, label: ArmLabel, suggestion: Suggested) -> None:
+    async def _describe_later(self, arrival: Arrival, label: ArmLabel, suggestion: Suggested) -> None:
+        request = arrival.request
         await asyncio.sleep(DESCRIBE_AFTER_S)
         try:
             values = properties(
-                suggestion.text, prefix=request.prefix, suffix=request.suffix, language=request.language
+                suggestion.text,
+                prefix=request.prefix,
+                suffix=request.suffix,
+                language=request.language,
+                elsewhere=self._observer.elsewhere(arrival.watch),
             )
             self._observer.describe(request.id, label, suggestion, values)
         except Exception:

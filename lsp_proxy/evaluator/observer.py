@@ -37,6 +37,9 @@ OUTSIDE_WATCHES = 200
 ANSWER, KEYSTROKE = "answer", "keystroke"
 """Horizons of scores that do not wait for a continuation: the answer itself, and the first keystroke after it."""
 
+ELSEWHERE_LINES = 20_000
+"""On each side: looking for a name in a file without end would hold up what comes next."""
+
 UNDO_MEMORY = 64
 """Removed pieces that are remembered, so that an undo is not taken for an assistant."""
 
@@ -142,6 +145,15 @@ class Observer:
             self._put_scores(watch, label, suggestion, horizon, text)
         if watch.is_timed:
             self._put_on_time(watch, label, suggestion)
+
+    def elsewhere(self, watch: Watch) -> str:
+        """The document but for what was written at the watched place, which may be the suggestion itself by now."""
+        view = self.documents.view(watch.uri)
+        if view is None:
+            return ""
+        first, last = watch.span.start.line - ELSEWHERE_LINES, watch.span.end.line + ELSEWHERE_LINES
+        before = view.between(Point(max(0, first), 0), watch.span.start)
+        return f"{before}\n{view.between(watch.span.end, Point(last, 0))}"
 
     def offer(self, offer: Offer, uri: str) -> None:
         """A suggestion that is about to be answered."""

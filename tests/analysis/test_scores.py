@@ -62,7 +62,20 @@ def test_properties_of_a_suggestion_at_its_place(suggestion: str, expected: dict
 
 def test_without_a_grammar_only_parsing_is_not_measurable() -> None:
     found = properties("x)", prefix="f(", suffix="\n", language="unknown")
-    assert {name for name, value in found.items() if value is None} == {"parse_change"}
+    assert {name for name, value in found.items() if value is None} == {"parse_change", "errors_after"}
+
+
+def test_a_name_known_elsewhere_in_the_file_is_known() -> None:
+    around = {"prefix": "x = ", "suffix": "\n", "language": "python"}
+    assert properties("load(path)", **around)["unknown_identifiers"] == 2.0
+    assert (
+        properties("load(path)", **around, elsewhere="def load(file): ...\nxpath = 1\n")["unknown_identifiers"] == 1.0
+    )
+
+
+def test_error_nodes_before_and_after_can_both_be_told() -> None:
+    found = properties("a)", prefix="x = f(", suffix="\n", language="python")
+    assert (found["errors_after"], found["parse_change"]) == (0.0, -1.0)
 
 
 def test_a_published_distance() -> None:
