@@ -135,6 +135,8 @@ class Plan:
     commands: tuple[tuple[str, ...], ...] = ()
     """Programs of the editor itself to run, such as the one that installs an extension."""
     undo_commands: tuple[tuple[str, ...], ...] = ()
+    has_run: bool = True
+    """Whether what the programs do is done, as far as can be seen without starting them."""
     advice: tuple[str, ...] = field(default=())
     """What the person should know or still has to do."""
 
@@ -229,10 +231,10 @@ def run(command: Sequence[str]) -> str:
 
 
 def applied(plan: Plan) -> bool:
-    """Whether the files are as the plan would make them."""
+    """Whether everything is as the plan would make it."""
     results = [(change.path, change.result()) for change in plan.changes]
     written = [(path, content) for path, content in results if content is not None]
-    return bool(written) and all(path.exists() and read(path) == content for path, content in written)
+    return plan.has_run and bool(written) and all(path.exists() and read(path) == content for path, content in written)
 
 
 class _Record:

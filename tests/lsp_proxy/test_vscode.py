@@ -14,6 +14,7 @@ from codetrial.app import app
 from codetrial.errors import ProxyError
 from lsp_proxy.commands import commands
 from lsp_proxy.editors import EDITORS, plan_for
+from lsp_proxy.editors.plan import applied
 from lsp_proxy.editors.vscode import EXTENSION, FORKS, IDENTIFIER, PACKAGE, pack
 
 MOST_BYTES = 500_000
@@ -93,6 +94,25 @@ def test_the_editor_itself_installs_and_uninstalls_the_extension(fork: str, home
     assert not kept.exists()
 
 
+@pytest.mark.parametrize(
+    ("fork", "folder"),
+    [
+        ("vscode", ".vscode"),
+        ("code-server", "xdg_data_home/code-server"),
+        ("vscodium", ".vscode-oss"),
+        ("cursor", ".cursor"),
+    ],
+)
+def test_the_doctor_sees_whether_the_extension_is_there_in_this_version(fork: str, folder: str, home: Path) -> None:
+    codetrial("install", fork)
+    assert not applied(plan_for(fork))
+    older, own = (home / folder / "extensions" / f"{IDENTIFIER}-{version}" for version in ("0.0.9", __version__))
+    older.mkdir(parents=True)
+    assert not applied(plan_for(fork))
+    own.mkdir()
+    assert applied(plan_for(fork))
+
+
 def test_looking_runs_nothing(home: Path) -> None:
     path = settings_of(home, "vscode")
     before = path.read_bytes()
@@ -124,7 +144,7 @@ def test_servers_that_the_settings_name_are_wrapped_and_given_back_byte_for_byte
 def test_a_setting_that_the_person_changed_since_stays(home: Path) -> None:
     path = settings_of(home, "vscode")
     codetrial("install", "vscode")
-    path.write_text(path.read_text().replace(str(wrapper(path)), "/opt/other/clangd").replace("13", "15"))
+    path.write_text(path.read_text().replace(str(wrapper(path)), "/opt/other/clangd").replace('Size": 13', 'Size": 15'))
     codetrial("uninstall", "vscode")
     assert '"clangd.path": "/opt/other/clangd"' in path.read_text()
     assert '"gopls": "gopls"' in path.read_text()

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from codetrial import __version__
 from codetrial.errors import ProxyError
 from codetrial.paths import data_dir
 from lsp_proxy.editors.jsonc import loads
@@ -45,6 +46,8 @@ class Fork:
     """Of its settings, within the platform's folder for such."""
     application: str | None = None
     """On macOS."""
+    own: str | None = None
+    """Of its extensions, within the home."""
     remote: str | None = None
     """Of what it keeps on a machine that it works on from another, within the home there."""
 
@@ -67,6 +70,15 @@ class Fork:
             found.append(Path.home() / self.remote / "data" / "Machine" / "settings.json")
         return found
 
+    def has_extension(self) -> bool:
+        """Whether this very version is unpacked in one of the folders where it keeps extensions."""
+        if self.folder is None:
+            folders = [path.parent.parent / "extensions" for path in self.settings()[:1]]
+        else:
+            homes = [name for name in (self.own, self.remote) if name is not None]
+            folders = [Path.home() / name / "extensions" for name in homes]
+        return any(True for folder in folders for _ in folder.glob(f"{IDENTIFIER}-{__version__}*"))
+
 
 FORKS: Mapping[str, Fork] = {
     "vscode": Fork(
@@ -74,6 +86,7 @@ FORKS: Mapping[str, Fork] = {
         command="code",
         folder="Code",
         application="Visual Studio Code",
+        own=".vscode",
         remote=".vscode-server",
     ),
     "code-insiders": Fork(
@@ -81,13 +94,21 @@ FORKS: Mapping[str, Fork] = {
         command="code-insiders",
         folder="Code - Insiders",
         application="Visual Studio Code - Insiders",
+        own=".vscode-insiders",
         remote=".vscode-server-insiders",
     ),
     "code-server": Fork(title="code-server", command="code-server"),
     "vscodium": Fork(
-        title="VSCodium", command="codium", folder="VSCodium", application="VSCodium", remote=".vscodium-server"
+        title="VSCodium",
+        command="codium",
+        folder="VSCodium",
+        application="VSCodium",
+        own=".vscode-oss",
+        remote=".vscodium-server",
     ),
-    "cursor": Fork(title="Cursor", command="cursor", folder="Cursor", application="Cursor", remote=".cursor-server"),
+    "cursor": Fork(
+        title="Cursor", command="cursor", folder="Cursor", application="Cursor", own=".cursor", remote=".cursor-server"
+    ),
 }
 
 _WRAPPER = """\
@@ -125,6 +146,7 @@ def plan(editor: str = "vscode") -> Plan:
         changes=tuple(changes),
         commands=((program, "--install-extension", str(PACKAGE), "--force"),),
         undo_commands=((program, "--uninstall-extension", IDENTIFIER),),
+        has_run=fork.has_extension(),
         advice=(
             "Suggestions appear as ghost text, Tab takes one. In open windows: `Developer: Reload Window`.",
             "The status bar shows what codetrial does, and pauses it. Servers behind it: docs/editors/vscode.md.",
@@ -151,7 +173,7 @@ def _configured(editor: str, settings: Path) -> Iterator[tuple[Key, tuple[Path, 
     config = loads(read(settings), settings)
     for key in _known():
         value = _named(config, key)
-        if not isinstance(value, str) or not value or "${" in value:
+        if not isinstance(value, str) or not value or "$" in value:
             continue  # Unset, or with a variable that only the extension can resolve.
         path = Path(value)
         if WRAPPED in path.parts:
