@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import Levenshtein, Prefix
 
 from analysis.scores import MOSTLY_KEPT, kept_share
 from codetrial.records import ArmLabel, OutcomeClass, Surface
@@ -93,7 +93,7 @@ class Offer:
     opened_ns: int
     rhythm: Rhythm
     gathers_keystrokes: bool = False
-    """The client sends what was typed within some time as one change."""
+    """The client tells together what was typed within some time; where it sends whole texts, as one change."""
     delivered_ns: int | None = None
     verdict: Verdict | None = None
     accepted_at: Point | None = None
@@ -127,11 +127,6 @@ class Offer:
     def is_open(self) -> bool:
         """Nothing final has happened to it: it may still be on display."""
         return self.verdict is None and self._rule is None and self._completed_ns is None
-
-    @property
-    def _may_be_taken_in_parts(self) -> bool:
-        """A menu item is taken whole, and no client that gathers keystrokes can take a part."""
-        return self.surface is Surface.INLINE and not self.gathers_keystrokes
 
     @property
     def is_taken(self) -> bool:
@@ -176,8 +171,12 @@ class Offer:
         """What was taken of it, up to the end of the last part."""
         return self.text[: self._part_end]
 
-    def step(self, edits: list[Edit], document: Readable, now_ns: int) -> bool:
-        """Take note of one content change that touched the span; True if the suggestion explains it."""
+    def step(self, edits: list[Edit], document: Readable, now_ns: int, *, is_whole: bool) -> bool:
+        """Take note of one content change that touched the span; True if the suggestion explains it.
+
+        Args:
+            is_whole: The editor sent the whole text, so that several keystrokes may look like one change.
+        """
         if self.verdict is not None or self._rule is not None:
             return False
         matched = self._match(document)
@@ -193,10 +192,13 @@ class Offer:
                 self._typed = 0
                 self._forget_parts()
             return False
-        by_hand = self._is_keystroke(edits, before)
+        is_gathered = self.gathers_keystrokes and is_whole
+        by_hand = self._is_keystroke(edits, before, is_gathered=is_gathered)
+        # A menu item is taken whole; and three characters in a gathered text are as likely three keystrokes.
+        has_parts = self.surface is Surface.INLINE and not is_gathered
         if matched == len(self._want):
             self._complete(before, by_hand=by_hand, now_ns=now_ns)
-        elif by_hand or not self._may_be_taken_in_parts or not (edge := self._edge(matched)):
+        elif by_hand or not has_parts or not (edge := self._edge(matched)):
             self._typed += gained
         else:
             self._parts.append(edge)
@@ -314,11 +316,11 @@ class Offer:
         # Brackets and quotes that the editor closed by itself wait behind the cursor.
         return matched if set(written[matched:]) <= _CLOSERS else None
 
-    def _is_keystroke(self, edits: list[Edit], before: int) -> bool:
+    def _is_keystroke(self, edits: list[Edit], before: int, *, is_gathered: bool) -> bool:
         inserted = squeeze("".join(edit.new for edit in reversed(edits)))
         if len(inserted) <= 1 or inserted in _AUTO_PAIRS:
             return True
-        if self.gathers_keystrokes and len(inserted) <= _BATCH_CHARS:
+        if is_gathered and len(inserted) <= _BATCH_CHARS:
             # Taken at once from the start it is as likely a very short suggestion; a command will tell.
             return before > 0 or len(self._want) > _BATCH_CHARS
         return False
@@ -353,9 +355,11 @@ class Offer:
         if self._standing is None:
             return True
         share = kept_share(taken, self._standing, self.language) or 0.0
-        # A renamed word is a lost token, but not a deleted text: either measure saves it.
-        likeness = Levenshtein.normalized_similarity(squeeze(taken), squeeze(self._standing))
-        return max(share, likeness) >= MOSTLY_KEPT
+        # A renamed word, or one that was typed on, is a lost token, but not a deleted text: any measure saves it.
+        mine, theirs = squeeze(taken), squeeze(self._standing)
+        likeness = Levenshtein.normalized_similarity(mine, theirs)
+        begun = Prefix.normalized_similarity(mine, theirs[: len(mine)])
+        return max(share, likeness, begun) >= MOSTLY_KEPT
 
     def _forget_parts(self) -> None:
         self._taken_chars, self._parts, self._part_end, self._standing = 0, [], 0, None

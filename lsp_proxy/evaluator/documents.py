@@ -19,8 +19,12 @@ LARGE_CHARS = 5_000_000
 class Listener(Protocol):
     """Who wants to know what happens to documents."""
 
-    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
-        """One content change was applied; the edits stand last first, as they were in the text before."""
+    def changed(self, uri: str, edits: Sequence[Edit], *, is_whole: bool) -> None:
+        """One content change was applied; the edits stand last first, as they were in the text before.
+
+        Args:
+            is_whole: The editor sent the whole text: what was done in how many steps, it does not tell.
+        """
 
     def settled(self, uri: str) -> None:
         """All changes of one notification were applied."""
@@ -162,7 +166,7 @@ class Documents:
             was_known = document.is_known
             edits = self._one(document, change, version)
             if edits is not None:
-                self._listener.changed(uri, edits)
+                self._listener.changed(uri, edits, is_whole=change.get("range") is None)
             elif was_known:
                 self._listener.lost(uri, "impossible_change" if not document.is_known else "places_lost")
         if document.is_known:

@@ -78,13 +78,13 @@ class Observer:
         else:
             self.documents.apply(method, params)
 
-    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
+    def changed(self, uri: str, edits: Sequence[Edit], *, is_whole: bool) -> None:
         view = self.documents.view(uri)
         self._watches.follow(uri, edits, self._now(), view)
         is_explained = False
         for offer in self._offers.get(uri, ()):
             touching = [edit for edit in edits if offer.span.follow(edit)]
-            if touching and view is not None and offer.step(touching, view, self._now()):
+            if touching and view is not None and offer.step(touching, view, self._now(), is_whole=is_whole):
                 is_explained = True
         self._note_outside(uri, edits, is_explained=is_explained)
 

@@ -15,9 +15,10 @@ SECOND = 1_000_000_000
 URI = "file:///w/a.py"
 
 DIALECTS = ("plain", "gathering", "strokes", "batched", "lines", "whole")
-"""plain: one change a notification (VS Code, Helix). gathering: what was typed within 150 ms is one change.
-strokes: the same, but each character that came is a change of its own, a taken menu item's too (Neovim).
-batched: several changes in one notification (eglot). lines: whole lines are replaced. whole: the whole text each time.
+"""plain: one change a notification (VS Code, Helix). strokes: what was typed within 150 ms is told together, each
+character as a change of its own, those of a taken menu item too (Neovim). gathering: the same as one whole text
+(Neovim, where the server wants whole texts). batched: several changes in one notification (eglot). lines: whole lines
+are replaced. whole: the whole text each time.
 """
 
 GATHERING = frozenset({"gathering", "strokes"})
@@ -193,10 +194,8 @@ class ScriptedEditor:
         changes, self._pending = self._pending, []
         if not changes:
             return
-        if self.dialect == "whole":
+        if self.dialect in ("whole", "gathering"):
             content: list[dict[str, Any]] = [{"text": self.text}]
-        elif self.dialect == "gathering":
-            content = [smallest(changes[0].before, self.text)]
         elif self.dialect == "strokes":
             content = [stroke for change in changes for stroke in strokes_of(change)]
         elif self.dialect == "lines":
@@ -258,16 +257,6 @@ def lines_of(change: _Change) -> dict[str, Any]:
     last = len(text) if last < 0 else last
     new = text[first : change.start] + change.text + text[change.end : last]
     return {"range": _range(text, first, last), "text": new}
-
-
-def smallest(before: str, after: str) -> dict[str, Any]:
-    head = 0
-    while head < min(len(before), len(after)) and before[head] == after[head]:
-        head += 1
-    tail = 0
-    while tail < min(len(before), len(after)) - head and before[-1 - tail] == after[-1 - tail]:
-        tail += 1
-    return {"range": _range(before, head, len(before) - tail), "text": after[head : len(after) - tail]}
 
 
 __all__: Sequence[str] = ("DIALECTS", "GATHERING", "SECOND", "URI", "Clock", "Notebook", "ScriptedEditor", "position")

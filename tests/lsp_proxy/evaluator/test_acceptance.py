@@ -186,7 +186,7 @@ def test_the_command_may_come_before_the_change() -> None:
     it.insert(SUGGESTION)
     it.wait(31)
     assert outcome(it) == ("accepted", "command")
-    assert [s.value for s in it.notebook.of(Score) if s.horizon == "30s"] == [1.0]
+    assert [s.value for s in it.notebook.of(Score) if (s.horizon, s.metric) == ("30s", "kept_share")] == [1.0]
 
 
 def test_a_command_that_overtakes_the_delivery_proves_the_exposure() -> None:

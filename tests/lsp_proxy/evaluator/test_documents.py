@@ -21,7 +21,7 @@ class Heard:
         self.settlings = 0
         self.span: Span | None = None
 
-    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
+    def changed(self, uri: str, edits: Sequence[Edit], *, is_whole: bool) -> None:
         self.edits += edits
         for edit in edits:
             if self.span is not None:

@@ -41,7 +41,7 @@ async def test_a_shown_suggestion_that_is_accepted_leaves_every_row(start: Start
             ("accepted", "command", 9)
         ]
         [task] = rows(end, "SELECT * FROM task")
-        assert (task["disposition"], task["place"], task["language"]) == ("routed", "line_end", "python")
+        assert (task["disposition"], task["place"], task["language"]) == ("routed", "expression", "python")
         [assignment] = rows(end, "SELECT * FROM assignment")
         assert (assignment["shown"], assignment["propensity_a"]) == ("A", 1.0)
         assert assignment["id"] == task["assignment"]
