@@ -1,16 +1,24 @@
 """The arms as chat models: one request, one JSON answer, four APIs.
 
-Reviews do not stream. Nobody watches them arrive, and half a JSON object is of no use.
+Reviews do not stream. Nobody watches them arrive, and half a JSON object is of no use. Addresses, keys and options mean
+what they mean for completions, so that one `[arms.a]` serves both doors.
 """
 
+import asyncio
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 
+from codetrial.arms.anthropic_messages import VERSION, AnthropicMessages
 from codetrial.arms.base import Answer, Usage
+from codetrial.arms.gemini import Gemini
+from codetrial.arms.openai_chat import ChatWire, OpenAIChat, openai_headers, openai_path
+from codetrial.arms.openai_responses import OpenAIResponses
 from codetrial.clock import now_ns
 from codetrial.config import ArmConfig
 from codetrial.errors import ConfigError
@@ -37,21 +45,24 @@ class _Reply:
     usage: Usage
     finish_reason: str | None
     model: str | None
+    is_refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _ChatApi:
-    base_url: str
+    wire: type[ChatWire]
     call: Callable[[ArmConfig, ReviewPrompt, str], _Call]
     read: Callable[[Mapping[str, Any]], _Reply]
 
 
 def _openai_chat(arm: ArmConfig, prompt: ReviewPrompt, key: str) -> _Call:
+    host = urlsplit(arm.url or "").hostname
+    is_openai = host is None or host.endswith(("openai.com", ".azure.com"))
     body = {
         "model": arm.model,
         "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
-        # Newer models of OpenAI refuse `max_tokens`, most other servers know nothing else.
-        arm.options.get("max_tokens_field", "max_tokens"): arm.max_tokens,
+        # OpenAI's reasoning models refuse the old name; many copies do not know the new one.
+        arm.options.get("max_tokens_field", "max_completion_tokens" if is_openai else "max_tokens"): arm.max_tokens,
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "findings", "strict": True, "schema": answer_schema()},
@@ -59,7 +70,7 @@ def _openai_chat(arm: ArmConfig, prompt: ReviewPrompt, key: str) -> _Call:
         **_temperature(arm),
         **_extra(arm),
     }
-    return _Call("/chat/completions", {"Authorization": f"Bearer {key}"} if key else {}, body)
+    return _Call(openai_path(arm, "chat/completions"), openai_headers(arm, key or None), body)
 
 
 def _read_openai_chat(reply: Mapping[str, Any]) -> _Reply:
@@ -75,6 +86,7 @@ def _read_openai_chat(reply: Mapping[str, Any]) -> _Reply:
         ),
         finish_reason=choice.get("finish_reason"),
         model=reply.get("model"),
+        is_refusal=bool(choice["message"].get("refusal")),
     )
 
 
@@ -86,10 +98,11 @@ def _openai_responses(arm: ArmConfig, prompt: ReviewPrompt, key: str) -> _Call:
         "max_output_tokens": arm.max_tokens,
         "store": False,
         "text": {"format": {"type": "json_schema", "name": "findings", "strict": True, "schema": answer_schema()}},
+        **({"reasoning": {"effort": effort}} if (effort := arm.options.get("reasoning_effort")) else {}),
         **_temperature(arm),
         **_extra(arm),
     }
-    return _Call("/responses", {"Authorization": f"Bearer {key}"}, body)
+    return _Call(openai_path(arm, "responses"), openai_headers(arm, key or None), body)
 
 
 def _read_openai_responses(reply: Mapping[str, Any]) -> _Reply:
@@ -105,6 +118,7 @@ def _read_openai_responses(reply: Mapping[str, Any]) -> _Reply:
         ),
         finish_reason=(reply.get("incomplete_details") or {}).get("reason") or reply.get("status"),
         model=reply.get("model"),
+        is_refusal=any(part.get("type") == "refusal" for part in parts),
     )
 
 
@@ -120,7 +134,7 @@ def _anthropic(arm: ArmConfig, prompt: ReviewPrompt, key: str) -> _Call:
         **_temperature(arm),
         **_extra(arm),
     }
-    return _Call("/messages", {"x-api-key": key, "anthropic-version": "2023-06-01"}, body)
+    return _Call("/v1/messages", {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}, body)
 
 
 def _read_anthropic(reply: Mapping[str, Any]) -> _Reply:
@@ -131,7 +145,7 @@ def _read_anthropic(reply: Mapping[str, Any]) -> _Reply:
         usage.get(name) for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
     )
     return _Reply(
-        text=httpx.Response(200, json=called[0]).text if called else said,
+        text=json.dumps(called[0]) if called else said,
         usage=Usage(
             # This provider counts cached tokens apart; everywhere else they are part of the input.
             tokens_in=None if fresh is None else fresh + (read or 0) + (written or 0),
@@ -151,27 +165,38 @@ def _gemini(arm: ArmConfig, prompt: ReviewPrompt, key: str) -> _Call:
             "maxOutputTokens": arm.max_tokens,
             "responseMimeType": "application/json",
             "responseJsonSchema": answer_schema(),
+            **(
+                {"thinkingConfig": {"thinkingBudget": arm.options["thinking_budget"]}}
+                if "thinking_budget" in arm.options
+                else {}
+            ),
             **_temperature(arm),
         },
         **_extra(arm),
     }
-    return _Call(f"/models/{arm.model}:generateContent", {"x-goog-api-key": key}, body)
+    path = f"/v1beta/models/{quote(arm.model or '')}:generateContent"
+    return _Call(path, {"x-goog-api-key": key} if key else {}, body)
 
 
 def _read_gemini(reply: Mapping[str, Any]) -> _Reply:
-    [candidate, *_] = reply["candidates"]
+    blocked = (reply.get("promptFeedback") or {}).get("blockReason")
+    # A question that is blocked has no candidates at all.
+    [candidate, *_] = [{"finishReason": blocked}] if blocked else reply["candidates"]
     parts = (candidate.get("content") or {}).get("parts") or []
     usage = reply.get("usageMetadata") or {}
+    said, thought = usage.get("candidatesTokenCount"), usage.get("thoughtsTokenCount")
     return _Reply(
         text="".join(part.get("text", "") for part in parts if not part.get("thought")),
         usage=Usage(
             tokens_in=usage.get("promptTokenCount"),
             tokens_cached=usage.get("cachedContentTokenCount"),
-            tokens_out=usage.get("candidatesTokenCount"),
-            tokens_reasoning=usage.get("thoughtsTokenCount"),
+            # Thinking is counted apart, and paid.
+            tokens_out=None if said is None and thought is None else (said or 0) + (thought or 0),
+            tokens_reasoning=thought,
         ),
         finish_reason=candidate.get("finishReason"),
         model=reply.get("modelVersion"),
+        is_refusal=bool(blocked),
     )
 
 
@@ -185,11 +210,21 @@ def _extra(arm: ArmConfig) -> Mapping[str, Any]:
 
 
 CHAT_APIS: Mapping[Api, _ChatApi] = {
-    Api.OPENAI_CHAT: _ChatApi("https://api.openai.com/v1", _openai_chat, _read_openai_chat),
-    Api.OPENAI_RESPONSES: _ChatApi("https://api.openai.com/v1", _openai_responses, _read_openai_responses),
-    Api.ANTHROPIC_MESSAGES: _ChatApi("https://api.anthropic.com/v1", _anthropic, _read_anthropic),
-    Api.GEMINI: _ChatApi("https://generativelanguage.googleapis.com/v1beta", _gemini, _read_gemini),
+    Api.OPENAI_CHAT: _ChatApi(OpenAIChat, _openai_chat, _read_openai_chat),
+    Api.OPENAI_RESPONSES: _ChatApi(OpenAIResponses, _openai_responses, _read_openai_responses),
+    Api.ANTHROPIC_MESSAGES: _ChatApi(AnthropicMessages, _anthropic, _read_anthropic),
+    Api.GEMINI: _ChatApi(Gemini, _gemini, _read_gemini),
 }
+
+_REFUSALS = frozenset({"content_filter", "refusal", "safety", "recitation", "prohibited_content", "blocklist", "spii"})
+"""How the providers say that a model or a filter would not answer; asked again it would refuse again."""
+
+
+_THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class _TooLargeError(Exception):
+    pass
 
 
 class ChatReviewer:
@@ -208,42 +243,67 @@ class ChatReviewer:
 
     async def review(self, prompt: ReviewPrompt, *, deadline_s: float) -> Answer:
         call = self._api.call(self._arm, prompt, self._key)
-        url = (self._arm.url or self._api.base_url).rstrip("/") + call.path
+        url = (self._arm.url or self._api.wire.default_url or "").rstrip("/")
         sent_ns = now_ns()
-        timeout = httpx.Timeout(deadline_s, connect=min(CONNECT_TIMEOUT_S, deadline_s))
         try:
-            # Reading the authorities' certificates takes as long as a short prompt; without TLS there is none to check.
-            async with httpx.AsyncClient(
-                timeout=timeout, follow_redirects=False, verify=not url.startswith("http://")
-            ) as client:
-                response = await client.post(url, headers=call.headers, json=call.body)
-        except httpx.TimeoutException:
+            # httpx counts the time between two pieces: a server that trickles would keep a worker for ever.
+            async with asyncio.timeout(deadline_s):
+                code, content = await self._post(url, call, deadline_s)
+        except (httpx.TimeoutException, TimeoutError):
             return self._failure(sent_ns, AttemptStatus.TIMEOUT, "timeout", f"No answer within {deadline_s:.0f} s.")
+        except _TooLargeError:
+            return self._failure(sent_ns, AttemptStatus.ERROR, "too_large", "Its response is larger than 4 MiB.", 200)
         except httpx.HTTPError as fault:
             return self._failure(sent_ns, AttemptStatus.ERROR, "connect", str(fault) or type(fault).__name__)
-        return self._read(response, sent_ns)
+        return self._read(code, content, sent_ns)
 
-    def _read(self, response: httpx.Response, sent_ns: int) -> Answer:
-        code = response.status_code
+    async def _post(self, url: str, call: _Call, deadline_s: float) -> tuple[int, bytes]:
+        timeout = httpx.Timeout(deadline_s, connect=min(CONNECT_TIMEOUT_S, deadline_s))
+        parts: list[bytes] = []
+        size = 0
+        is_plain = url.startswith("http://")
+        async with (
+            httpx.AsyncClient(
+                timeout=timeout,
+                follow_redirects=False,
+                # A proxy of the environment must not carry what goes to this machine, or see it.
+                trust_env=urlsplit(url).hostname not in _THIS_MACHINE,
+                # Reading the authorities' certificates takes as long as a short prompt; without TLS none is checked.
+                verify=False if is_plain else httpx.create_ssl_context(),
+            ) as client,
+            client.stream(
+                "POST", url + call.path, headers={**call.headers, **self._arm.options.get("headers", {})},
+                json=call.body,
+            ) as response,
+        ):  # fmt: skip
+            async for part in response.aiter_bytes():
+                size += len(part)
+                if size > MAX_RESPONSE_BYTES:
+                    raise _TooLargeError
+                parts.append(part)
+            return response.status_code, b"".join(parts)
+
+    def _read(self, code: int, content: bytes, sent_ns: int) -> Answer:
         if code != 200:
-            text = response.text[:300]
+            text = content.decode("utf-8", "replace")[:300]
             return self._failure(sent_ns, AttemptStatus.ERROR, f"http_{code}", f"HTTP {code}: {text}", code)
-        if len(response.content) > MAX_RESPONSE_BYTES:
-            return self._failure(sent_ns, AttemptStatus.ERROR, "too_large", "Its response is larger than 4 MiB.", code)
         try:
-            reply = self._api.read(response.json())
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            reply = self._api.read(json.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
             text = f"Its response has not the API's shape ({type(fault).__name__})."
             return self._failure(sent_ns, AttemptStatus.ERROR, "bad_response", text, code)
+        is_refusal = reply.is_refusal or (reply.finish_reason or "").lower() in _REFUSALS
         return Answer(
-            status=AttemptStatus.OK,
-            text=reply.text,
+            status=AttemptStatus.REFUSED if is_refusal else AttemptStatus.OK,
+            text="" if is_refusal else reply.text,
             sent_ns=sent_ns,
             end_ns=now_ns(),
             usage=reply.usage,
             finish_reason=reply.finish_reason,
             model_returned=reply.model,
             http_status=code,
+            error_kind="refusal" if is_refusal else None,
+            error="The model would not review this." if is_refusal else None,
         )
 
     def _failure(

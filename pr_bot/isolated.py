@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import msgspec
 
-from codetrial.arms import local
+from codetrial.arms import define, local
 from codetrial.arms.base import Answer
 from codetrial.clock import now_ns
 from codetrial.config import ArmConfig
 from codetrial.errors import ArmError
 from codetrial.keys import find_key
-from codetrial.records import AttemptStatus
+from codetrial.records import ArmLabel, AttemptStatus
 from pr_bot.asked import Request
 from pr_bot.review import ReviewPrompt
 
@@ -75,12 +75,17 @@ class IsolatedReviewer:
             return _failure(started_ns, AttemptStatus.ERROR, "process", f"The arm's process ended badly: {fault}")
 
     def _reachable(self) -> tuple[ArmConfig, dict[str, str]]:
-        """The arm with an address and its key: codetrial's own server is started here, where the person's files are."""
-        url = self._arm.url or ""
+        """The arm with an address and its key: codetrial's own server is started here, where the person's files are.
+
+        Raises:
+            ArmError: the local server does not start.
+            ConfigError: the arm cannot be used as written.
+        """
+        definition = define(self._arm, ArmLabel.A)
+        url, name = definition.url or "", definition.key_env
         if not url.startswith(LOCAL_SCHEME):
-            name = self._arm.key_env
             value = find_key(name) if name else None
-            return self._arm, {name: value} if name and value else {}
+            return replace(self._arm, url=url, key_env=name), {name: value} if name and value else {}
         model = url.removeprefix(LOCAL_SCHEME)
         self._lease = self._lease or local.Lease(model)
         running = local.ensure_running(model)

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 
 from analysis.store import text_record
 from codetrial import __version__
-from codetrial.arms.base import Answer, ArmDefinition
+from codetrial.arms import define
+from codetrial.arms.base import ArmDefinition
+from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import ArmConfig, Config, trial_salt
 from codetrial.ids import new_id
@@ -20,7 +22,6 @@ from codetrial.records import (
     ArmRow,
     Assignment,
     Attempt,
-    AttemptStatus,
     Disposition,
     Door,
     Finding,
@@ -35,7 +36,6 @@ from codetrial.records import (
     Trial,
     Unit,
 )
-from codetrial.redact import redact
 from pr_bot.findings import Assigned, Placed, fingerprint
 from pr_bot.render import finding_text
 from pr_bot.review import PROMPT_VERSION, Review
@@ -111,22 +111,8 @@ def freeze_reviews(config: Config, settings: ReviewSettings, arms: Mapping[ArmLa
 
 
 def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
-    return ArmDefinition(
-        label=label,
-        name=arm.title,
-        api=arm.api,
-        url=arm.url,
-        model=arm.model,
-        template=PROMPT_VERSION,
-        stops=(),
-        max_tokens=arm.max_tokens,
-        sampling={} if arm.temperature == "default" else {"temperature": arm.temperature},
-        post_processing=("one_repair",),
-        key_env=arm.key_env,
-        is_self_hosted=bool(arm.self_hosted)
-        or (arm.url or "").startswith(("http://127.", "http://localhost", "local:")),
-        options=dict(arm.options),
-    )
+    """The arm as completions would define it, host rules included, with what reviews do otherwise."""
+    return dataclasses.replace(define(arm, label), template=PROMPT_VERSION, stops=(), post_processing=("one_repair",))
 
 
 def session_record(trial: Trial, *, repository: str, number: str, author: str, origin: Origin, client: str) -> Session:
@@ -217,40 +203,11 @@ def _task(reviewed: Reviewed, trial: Trial, session: Session, document: str) -> 
 
 def _attempt(review: Review, reviewed: Reviewed, arm: ArmRow, cost: Cost) -> Attempt:
     answer = review.answer
-    ended_itself = answer.status not in (AttemptStatus.TIMEOUT, AttemptStatus.CANCELLED)
     shown = any(entry.shown.value == arm.label.value for entry in reviewed.assigned)
-    return Attempt(
-        id=new_id(),
-        task=reviewed.task,
-        arm=arm.id,
-        label=arm.label,
-        is_shown=shown,
-        status=answer.status,
-        error_kind=answer.error_kind,
-        error=None if answer.error is None else redact(answer.error),
-        sent_ns=answer.sent_ns,
-        first_byte_ms=_ms(answer, answer.first_byte_ns),
-        first_line_ms=None,
-        latency_ms=_ms(answer, answer.end_ns) if ended_itself else None,
-        censored_at_ms=None if ended_itself else _ms(answer, answer.end_ns),
-        http_status=answer.http_status,
-        model_returned=answer.model_returned,
-        finish_reason=answer.finish_reason,
-        tokens_in=answer.usage.tokens_in,
-        tokens_cached=answer.usage.tokens_cached,
-        tokens_out=answer.usage.tokens_out,
-        tokens_reasoning=answer.usage.tokens_reasoning,
-        cost_nanousd=cost.nanousd,
-        cost_basis=cost.basis,
-        is_cache_hit=answer.is_cache_hit,
-        retries=answer.retries,
-        in_flight=answer.in_flight,
-        server_timings=None if answer.server_timings is None else json.dumps(dict(answer.server_timings)),
+    # The first line of a JSON answer says nothing about when a person could read.
+    return attempt_row(
+        arm, reviewed.task, dataclasses.replace(answer, first_line_ns=None), cost, identity=new_id(), is_shown=shown
     )
-
-
-def _ms(answer: Answer, moment_ns: int | None) -> float | None:
-    return None if answer.sent_ns is None or moment_ns is None else (moment_ns - answer.sent_ns) / 1e6
 
 
 def _finding(member: Placed, entry: Assigned, task: str, attempt: str, rank: int, trial: Trial) -> Iterator[Record]:

@@ -72,7 +72,7 @@ def serve_model(script: Script | list[dict[str, Any]]) -> Iterator[ModelServer]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     model.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, name="model-server")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="model-server")
     thread.start()
     try:
         yield model

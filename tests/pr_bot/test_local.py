@@ -97,8 +97,8 @@ def test_the_model_process_sees_neither_tokens_nor_the_other_arms_key(
     with serve_model([]) as a, serve_model([]) as b:
         path = configuration(tmp_path, a, b, '[review.arms.a]\nkey_env = "KEY_A"\n[review.arms.b]\nkey_env = "KEY_B"')
         review_locally(changed.folder, "HEAD~1..HEAD", config_file=path)
-        assert a.headers[0]["Authorization"] == "Bearer key-of-a"
-        assert b.headers[0]["Authorization"] == "Bearer key-of-b"
+        assert a.headers[0]["authorization"] == "Bearer key-of-a"
+        assert b.headers[0]["authorization"] == "Bearer key-of-b"
     from pr_bot import isolated
 
     passed_on = isolated._environment()

@@ -84,7 +84,7 @@ class Runner:
         # As GitHub starts `shell: bash`.
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
         return subprocess.run(
-            command, cwd=self.folder, env={**self.environment, **own}, capture_output=True, text=True, timeout=600
+            command, cwd=self.folder, env={**self.environment, **own}, capture_output=True, text=True, timeout=800
         )
 
 
@@ -122,6 +122,7 @@ def test_the_actions_steps_review_collect_and_catch_up_as_a_runner_runs_them(sce
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_action_installs_itself_from_its_pins_alone(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     done = runner.step(action_steps()["Install"])
