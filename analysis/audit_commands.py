@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["audit", "retention"]
+__all__ = ["audit", "rescore", "retention"]
 
 _store = click.option(
     "--store",
@@ -52,3 +52,36 @@ def retention(repository: Path, database: Path | None) -> None:
         if records:
             store.append(*records)
     click.echo(f"{len(records)} figures stored from the commits of {repository.absolute()}.")
+
+
+@click.command(epilog="Example:  codetrial rescore --check")
+@_store
+@click.option("--check", is_flag=True, help="Only compare; ends with 1 if a recorded score is not what its texts give.")
+def rescore(database: Path | None, check: bool) -> None:
+    """Compute scores again from the stored texts, and add those that this version has and the database has not.
+
+    What is recorded stays as it is: each score names the version of the scorer that made it.
+    """
+    from analysis import rescoring
+    from analysis.scores import SCORER_VERSION
+    from analysis.store import Store
+    from codetrial.paths import default_database
+
+    with Store(database or default_database(), readonly=check) as store:
+        if not check:
+            records = list(rescoring.rescored(store))
+            if records:
+                store.append(*records)
+            click.echo(f"{len(records):,} scores of version {SCORER_VERSION} added.")
+            return
+        found = rescoring.check(store)
+    different = sum(found.different.values())
+    click.echo(
+        f"{found.equal:,} scores of version {SCORER_VERSION} are what their texts give, {different:,} are not.\n"
+        f"Not compared: {found.not_computable:,} whose texts are not stored or do not suffice, "
+        f"{found.other_version:,} of another version."
+    )
+    for metric, count in found.different.most_common():
+        click.echo(f"  {metric}: {count:,} differ")
+    if different:
+        raise SystemExit(1)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from analysis.source import Source
     from codetrial.records import ArmLabel
 
-from analysis.audit_commands import audit, retention
+from analysis.audit_commands import audit, rescore, retention
 from analysis.data_commands import export, inspect, purge
 from analysis.replay import commands as before
 
@@ -407,6 +407,6 @@ def explore(store: Path | None, port: int) -> None:
 
 commands: Mapping[str, Sequence[click.Command]] = {
     "Run": before.commands,
-    "Look": (report, watch, explore, cost, inspect, audit, retention),
+    "Look": (report, watch, explore, cost, inspect, audit, retention, rescore),
     "Share": (export, ship, merge, purge),
 }

@@ -27,7 +27,7 @@ from codetrial.records import ArmLabel, Continuation, ContinuationState, Record,
 if TYPE_CHECKING:
     from git import Commit, Repo
 
-__all__ = ["LATER_COMMITS", "Followed", "Found", "Standing", "document_of", "measure", "standing"]
+__all__ = ["LATER_COMMITS", "Followed", "Found", "Standing", "document_of", "measure", "most_alike", "standing"]
 
 LATER_COMMITS = (0, 1, 5, 20)
 """Looked at: the first commit of the file after the suggestion was taken, and so many of its commits later."""
@@ -60,7 +60,7 @@ def standing(text: str, content: str, language: str) -> Standing | None:
     wanted = tokens(text, language)
     if len(wanted) < SHORTEST_TOKENS:
         return None
-    found = text if text in content else _most_alike(text, content)
+    found = text if text in content else most_alike(text, content)
     share = kept_share(text, found, language)
     if share is None:
         return None
@@ -75,7 +75,7 @@ def standing(text: str, content: str, language: str) -> Standing | None:
     )
 
 
-def _most_alike(text: str, content: str) -> str:
+def most_alike(text: str, content: str) -> str:
     """The stretch of whole lines with the least edit distance to a text.
 
     Sellers' dynamic programme (1980), a row for each character of the text over the whole content: it begins for free

@@ -1,0 +1,124 @@
+"""Published measures against counts made by hand."""
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from analysis.published import Measure, outside, published
+from analysis.source import SqliteSource
+from analysis.store import Store
+from codetrial.records import ArmLabel, Continuation, Incident, Origin, OutcomeClass, Record, Score, Shown, Task
+from tests.analysis.recorded import START, Asked, Work, record, trial_of
+
+MISSED = OutcomeClass.NOT_TAKEN
+WORK = Work(
+    session="s-1",
+    asked=(
+        Asked(a="a + b"),
+        Asked(a="total(a, b)", outcome=MISSED, at=START + timedelta(seconds=100)),
+        Asked(a="a", outcome=MISSED, at=START + timedelta(seconds=200)),
+        Asked(b="a - b", shown=Shown.B, outcome=MISSED, at=START + timedelta(seconds=300)),
+        Asked(shown=Shown.NONE, outcome=None, at=START + timedelta(seconds=400)),
+    ),
+)
+"""Arm A offers 5, 11 and 1 characters and has the 5 taken; arm B offers 5."""
+
+UNTIL_CHANGE_MS = (300.0, 2_000.0, 400.0, 5_000.0, 100.0)
+"""From asking to the next change; offered 125 ms after asking. The third was not read."""
+
+TYPED = (10, 4, 1, 7, 30)
+
+
+def rows() -> Iterator[Record]:
+    tasks: list[str] = []
+    for row in record(WORK):
+        if isinstance(row, Task):
+            row = dataclasses.replace(row, typed_chars=TYPED[len(tasks)])
+            tasks.append(row.id)
+        if isinstance(row, Continuation) and row.horizon == "30s":
+            row = dataclasses.replace(row, next_change_ms=UNTIL_CHANGE_MS[tasks.index(row.task)])
+        yield row
+        if isinstance(row, Score) and row.metric == "kept_share":
+            for horizon, distance in (("30s", 0.0), ("600s", 1.0)):
+                yield dataclasses.replace(
+                    row, id=f"k-{horizon}", metric="kept_char_distance", horizon=horizon, value=distance
+                )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[SqliteSource]:
+    with Store(tmp_path / "codetrial.db") as store:
+        store.append(*rows())
+    source = SqliteSource(tmp_path / "codetrial.db")
+    yield source
+    source.close()
+
+
+def found(source: SqliteSource) -> dict[tuple[str, ArmLabel, str | None], Measure]:
+    measures = published(source, trial_of(WORK)[0].id, Origin.PERSON)
+    return {(measure.name, measure.label, measure.horizon): measure for measure in measures}
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "horizon", "part", "whole"),
+    [
+        ("car", ArmLabel.A, None, 1, 2),
+        ("car", ArmLabel.B, None, 0, 1),
+        ("wcar", ArmLabel.A, None, 5, 16),
+        ("wcar", ArmLabel.B, None, 0, 5),
+        ("rocc", ArmLabel.A, None, 5, 5 + 10 + 4 + 1),
+        ("rocc", ArmLabel.B, None, 0, 7),
+        ("unchanged", ArmLabel.A, "30s", 1, 1),
+        ("unchanged", ArmLabel.A, "600s", 0, 1),
+        ("mostly_unchanged", ArmLabel.A, "600s", 1, 1),
+    ],
+)
+def test_measures_by_hand(
+    source: SqliteSource, name: str, label: ArmLabel, horizon: str | None, part: float, whole: float
+) -> None:
+    measure = found(source)[name, label, horizon]
+    assert (measure.part, measure.whole, measure.value) == (part, whole, part / whole)
+    assert measure.low is None  # One session tells nothing about its spread.
+
+
+def test_nothing_to_divide_by_is_no_number(source: SqliteSource) -> None:
+    measure = found(source)["unchanged", ArmLabel.B, "30s"]
+    assert (measure.value, measure.whole, measure.low, measure.sessions) == (None, 0.0, None, 0)
+
+
+def test_many_sessions_have_an_interval_around_the_value(tmp_path: Path) -> None:
+    with Store(tmp_path / "codetrial.db") as store:
+        for number in range(40):
+            outcome = OutcomeClass.ACCEPTED if number % 4 == 0 else MISSED
+            store.append(*record(Work(session=f"s-{number}", asked=(Asked(outcome=outcome),) * 3)))
+    source = SqliteSource(tmp_path / "codetrial.db")
+    car = found(source)["car", ArmLabel.A, None]
+    source.close()
+    assert car.value == 0.25
+    assert car.sessions == 40
+    assert car.low is not None
+    assert car.high is not None
+    assert 0 <= car.low < 0.25 < car.high <= 1
+
+
+def test_outside_insertions_have_their_own_row(source: SqliteSource, tmp_path: Path) -> None:
+    def incident(number: int, kind: str, detail: str) -> Incident:
+        return Incident(
+            id=f"i-{number}", session="s-1", kind=kind, count=1, detail=detail, happened_ns=number, happened_at="x"
+        )
+
+    with Store(tmp_path / "codetrial.db") as store:
+        store.append(
+            incident(1, "outside_insertion", '{"insertion": "a", "chars": 20}'),
+            incident(2, "outside_kept", '{"insertion": "a", "horizon": "30s", "state": "found", "kept_share": 1.0}'),
+            incident(3, "outside_insertion", '{"insertion": "b", "chars": 20}'),
+            incident(
+                4, "outside_kept", '{"insertion": "b", "horizon": "30s", "state": "censored", "kept_share": null}'
+            ),
+        )
+    [row] = outside(source, trial_of(WORK)[0].id, Origin.PERSON)
+    assert (row.horizon, row.insertions, row.mean_kept) == ("30s", 2, 1.0)
+    assert row.states == {"found": 1, "censored": 1}
