@@ -50,6 +50,9 @@ def _quoted(name: str, kinds: dict[str, str]) -> str:
 class DuckDbSource:
     """A team's Parquet files under DuckDB."""
 
+    is_fresh = False
+    """True: read every row, whatever an earlier report has kept."""
+
     def __init__(self, destination: Destination) -> None:
         import duckdb
 
@@ -85,7 +88,7 @@ class DuckDbSource:
         return held(name, expression)
 
     def keeper(self) -> Keeper | None:
-        return BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
+        return None if self.is_fresh else BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
 
     def close(self) -> None:
         self._connection.close()
@@ -135,7 +138,7 @@ class ClickHouseSource:
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         body = ibis.to_sql(expression, dialect="clickhouse")
-        made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = MergeTree ORDER BY tuple()"
+        made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = Memory"
         self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
         return held(name, expression)
 

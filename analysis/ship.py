@@ -6,14 +6,18 @@ A batch is a set of finished sessions of one developer and day with all their ro
 there is of somebody's day. Its name is the hash of their ids, so the same sessions always make the same names. A plan
 is written first, the files next, a done mark last: a run that was killed is finished by the next one with exactly the
 same names, and readers look at done batches only.
+
+Rows that a session gained after it was shipped (what a later commit kept of a text, a merge) follow in a late batch. A
+done mark says how many rows of each table each session had, which is the mark that tells; what exactly is missing is
+then found by the ids in the files.
 """
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +48,10 @@ SHIPPED = ("trial", "arm", "session", *_BY_SESSION, *_BY_TASK)
 class Batch:
     name: str
     sessions: tuple[str, ...]
+    late_of: str | None = None
+    """The batch that its sessions were shipped with; None if that is this one."""
+    rows: Mapping[str, Mapping[str, int]] | None = None
+    """Rows by session and table; None in marks of before they were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,8 @@ class Shipped:
     rows: int
     open_sessions: int
     """Left for the next time: they still run."""
+    late_rows: int = 0
+    """Of sessions that had been shipped before."""
 
 
 class Destination:
@@ -73,10 +83,15 @@ class Destination:
             contents = [json.loads(self.files.cat_file(path)) for path in sorted(paths)]
         except (OSError, ValueError) as fault:
             raise EvidenceError(f"Cannot read {self.url}: {fault}") from fault
-        return [Batch(name=c["batch"], sessions=tuple(c["sessions"])) for c in contents]
+        return [
+            Batch(name=c["batch"], sessions=tuple(c["sessions"]), late_of=c.get("late_of"), rows=c.get("rows"))
+            for c in contents
+        ]
 
     def mark(self, kind: str, batch: Batch) -> None:
-        content = json.dumps({"batch": batch.name, "sessions": batch.sessions})
+        content = json.dumps(
+            {"batch": batch.name, "sessions": batch.sessions, "late_of": batch.late_of, "rows": batch.rows}
+        )
         self.write(f"_{kind}/{batch.name}.json", content.encode())
 
     def write(self, name: str, content: bytes) -> None:
@@ -124,12 +139,14 @@ def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: d
         for batch in batches:
             destination.mark("plan", batch)
             rows += _ship_batch(opened, destination, batch)
-            destination.mark("done", batch)
+            destination.mark("done", replace(batch, rows=_counted(opened, batch.sessions)))
+        late_batches, late_rows = _ship_late(opened, destination, done)
     return Shipped(
-        batches=len(batches),
+        batches=len(batches) + late_batches,
         sessions=sum(len(batch.sessions) for batch in batches),
-        rows=rows,
+        rows=rows + late_rows,
         open_sessions=still_open,
+        late_rows=late_rows,
     )
 
 
@@ -163,14 +180,144 @@ def _finished(store: Store, origin: Origin | None, now: datetime) -> tuple[dict[
     return finished, len(rows) - len(finished)
 
 
-def _ship_batch(store: Store, destination: Destination, batch: Batch) -> int:
+def _choose(store: Store, sessions: Iterable[str]) -> None:
+    """Make these the sessions that selections are of."""
     store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS shipping (id TEXT PRIMARY KEY)")
     store.db.conn.execute("DELETE FROM shipping")
-    store.db.conn.executemany("INSERT INTO shipping VALUES (?)", [[session] for session in batch.sessions])
+    store.db.conn.executemany("INSERT INTO shipping VALUES (?)", [[session] for session in set(sessions)])
+
+
+Counts = dict[str, dict[str, int]]
+
+
+def _counted(store: Store, sessions: Iterable[str]) -> Counts:
+    """Rows of the store by session and table."""
+    _choose(store, sessions)
+    found: Counts = defaultdict(dict)
+    for table in (*_BY_SESSION, *_BY_TASK):
+        if table in _BY_SESSION:
+            statement = f'SELECT session, count(*) AS n FROM "{table}" WHERE session IN (SELECT id FROM shipping)'
+        else:
+            statement = (
+                f'SELECT t.session AS session, count(*) AS n FROM task t JOIN "{table}" x ON x.task = t.id '
+                "WHERE t.session IN (SELECT id FROM shipping)"
+            )
+        for row in store.rows(f"{statement} GROUP BY 1"):
+            found[row["session"]][table] = row["n"]
+    return dict(found)
+
+
+def _ship_late(store: Store, destination: Destination, done: Sequence[Batch]) -> tuple[int, int]:
+    """Batches and rows of what shipped sessions have gained since.
+
+    There is no plan for them: a run that is killed leaves files that nobody reads, and the next makes them again.
+    """
+    families: dict[str, list[Batch]] = defaultdict(list)
+    for batch in done:
+        families[batch.late_of or batch.name].append(batch)
+    here = _counted(store, [session for batch in done for session in batch.sessions])
+    batches = rows = 0
+    for original, family in families.items():
+        there = _shipped_counts(destination, family)
+        grown: dict[str, set[str]] = defaultdict(set)
+        for session in {session for batch in family for session in batch.sessions} & here.keys():
+            for table, n in here[session].items():
+                if n > there.get(session, {}).get(table, 0):
+                    grown[table].add(session)
+        if not grown:
+            continue
+        written, batch = _ship_rows(store, destination, original, family, grown)
+        if written:
+            destination.mark("done", batch)
+            batches, rows = batches + 1, rows + written
+    return batches, rows
+
+
+def _shipped_counts(destination: Destination, family: Sequence[Batch]) -> Counts:
+    found: Counts = defaultdict(lambda: defaultdict(int))
+    for batch in family:
+        counts = batch.rows if batch.rows is not None else _read_counts(destination, batch)
+        for session, by_table in counts.items():
+            for table, n in by_table.items():
+                found[session][table] += n
+    return found
+
+
+def _read_counts(destination: Destination, batch: Batch) -> Counts:
+    """From the files, for marks that do not say."""
+    found: Counts = defaultdict(lambda: defaultdict(int))
+    tasks = _column_pairs(destination, "task", batch, ("id", "session"))
+    session_of = dict(tasks)
+    for table in (*_BY_SESSION, *_BY_TASK):
+        if table in _BY_SESSION:
+            sessions = [session for session, _ in _column_pairs(destination, table, batch, ("session", "session"))]
+        else:
+            owners = [task for task, _ in _column_pairs(destination, table, batch, ("task", "task"))]
+            sessions = [session_of[task] for task in owners if task in session_of]
+        for session in sessions:
+            if session is not None:
+                found[session][table] += 1
+    return found
+
+
+def _column_pairs(
+    destination: Destination, table: str, batch: Batch, columns: tuple[str, str]
+) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for path in destination.parquet(table, [batch]):
+        with destination.files.open(path, "rb") as file:
+            content = pq.read_table(file, columns=sorted(set(columns)))
+        found += zip(*(content[column].to_pylist() for column in columns), strict=True)
+    return found
+
+
+def _ship_rows(
+    store: Store, destination: Destination, original: str, family: Sequence[Batch], grown: Mapping[str, set[str]]
+) -> tuple[int, Batch]:
+    """Write the rows of these sessions whose ids are in no file yet."""
+    missing: dict[str, list[str]] = {}
+    for table, sessions in grown.items():
+        key = "session" if table == "session_end" else "id"
+        known = {k for batch in family for k, _ in _column_pairs(destination, table, batch, (key, key))}
+        _choose(store, sessions)
+        chosen = store.db.conn.execute(_selection(table, f'x."{key}" AS k')).fetchall()
+        missing[table] = sorted(row[0] for row in chosen if row[0] not in known)
+    missing = {table: ids for table, ids in missing.items() if ids}
+    digest = hashlib.sha256(json.dumps([original, missing], sort_keys=True).encode()).hexdigest()[:24]
+    chosen_sessions = tuple(sorted({session for sessions in grown.values() for session in sessions}))
+    [first] = store.rows(f"SELECT {_PLACE} AS place FROM session s WHERE s.id = ?", [chosen_sessions[0]])
+    rows = 0
+    for table, ids in missing.items():
+        key = "session" if table == "session_end" else "id"
+        store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS late (k TEXT PRIMARY KEY)")
+        store.db.conn.execute("DELETE FROM late")
+        store.db.conn.executemany("INSERT INTO late VALUES (?)", [[k] for k in ids])
+        _choose(store, grown[table])
+        written, content = _parquet(table, store, f'{_selection(table)} AND x."{key}" IN (SELECT k FROM late)')
+        destination.write(f"{table}/{first['place']}/{digest}.parquet", content)
+        rows += written
+    counts = _late_counts(store, grown, missing)
+    return rows, Batch(name=digest, sessions=chosen_sessions, late_of=original, rows=counts)
+
+
+def _late_counts(store: Store, grown: Mapping[str, set[str]], missing: Mapping[str, list[str]]) -> Counts:
+    found: Counts = defaultdict(lambda: defaultdict(int))
+    for table, ids in missing.items():
+        key = "session" if table == "session_end" else "id"
+        owner = "x.session" if table in _BY_SESSION else "t.session"
+        _choose(store, grown[table])
+        known = set(ids)
+        for k, session in store.db.conn.execute(_selection(table, f'x."{key}", {owner}')).fetchall():
+            found[session][table] += k in known
+    return {session: dict(tables) for session, tables in found.items()}
+
+
+def _ship_batch(store: Store, destination: Destination, batch: Batch) -> int:
+    _choose(store, batch.sessions)
     [first] = store.rows(f"SELECT {_PLACE} AS place FROM session s WHERE s.id = ?", [batch.sessions[0]])
     rows = 0
     for table in SHIPPED:
-        written, content = _parquet(store, table)
+        written, content = _parquet(table, store, _selection(table))
         if written:
             destination.write(f"{table}/{first['place']}/{batch.name}.parquet", content)
             rows += written
@@ -192,8 +339,9 @@ KEPT_BACK = {
 can be found by trying; and what servers and incidents say in words may name anything."""
 
 
-def _selection(table: str) -> str:
-    names = ", ".join(
+def _selection(table: str, names: str | None = None) -> str:
+    """The rows of the chosen sessions: what may leave, or the columns that are named."""
+    names = names or ", ".join(
         f'{KEPT_BACK[name]} AS "{name}"' if name in KEPT_BACK else f'x."{name}"' for name in column_types(table)
     )
     mine = "IN (SELECT id FROM shipping)"
@@ -214,12 +362,12 @@ def arrow_schema(table: str) -> pa.Schema:
     return pa.schema([(name, kinds[kind]) for name, kind in column_types(table).items()])
 
 
-def _parquet(store: Store, table: str) -> tuple[int, bytes]:
+def _parquet(table: str, store: Store, selection: str) -> tuple[int, bytes]:
     schema = arrow_schema(table)
     sink = pa.BufferOutputStream()
     rows = 0
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for chunk in _chunks(store, _selection(table)):
+        for chunk in _chunks(store, selection):
             columns = [
                 pa.array(column, type=field.type)
                 for column, field in zip(zip(*chunk, strict=True), schema, strict=True)

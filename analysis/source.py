@@ -162,9 +162,14 @@ ROWS_AT_ONCE = 20_000
 
 
 class SqliteSource:
-    """One person's database, read only."""
+    """One person's database, read only.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        fresh: Read every row, whatever an earlier report has kept.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self._is_fresh = fresh
         self._store = Store(path, readonly=True)
         self.place = str(path)
         # One state of the file for the whole report, whatever is written meanwhile.
@@ -189,7 +194,7 @@ class SqliteSource:
     def keeper(self) -> "Keeper | None":
         from analysis.kept import SqliteKeeper
 
-        return SqliteKeeper(self._store.path, self._store.db.conn)
+        return None if self._is_fresh else SqliteKeeper(self._store.path, self._store.db.conn)
 
     def _execute(self, statement: str) -> sqlite3.Cursor:
         return self._store.db.conn.execute(statement)

@@ -27,9 +27,9 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evidence(database: Path, *, fresh: bool = False) -> Any:
-    source = SqliteSource(database)
+    source = SqliteSource(database, fresh=fresh)
     try:
-        return plain(gather(source, now=PLAN.end, fresh=fresh))
+        return plain(gather(source, now=PLAN.end))
     finally:
         source.close()
 

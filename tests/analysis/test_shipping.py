@@ -24,7 +24,7 @@ from analysis.ship import Destination, ship
 from analysis.source import SqliteSource, column_types, tables
 from analysis.store import Store
 from codetrial.errors import EvidenceError
-from codetrial.records import Origin, Session, SessionEnd
+from codetrial.records import ArmLabel, Origin, Score, Session, SessionEnd
 from tests.analysis.recorded import Asked, Work, record
 from tests.analysis.synthetic import Plan, build
 
@@ -162,6 +162,68 @@ def test_a_running_session_waits_until_it_is_over(database: Path, place: Path) -
         store.append(ended)
     assert ship(database, str(place), now=then).sessions == 1
     assert_whole(database, place)
+
+
+def add_late_score(database: Path, name: str, session: str) -> None:
+    """As `codetrial retention` does once a commit has been made."""
+    with Store(database) as store:
+        [suggestion, *_] = store.rows(
+            "SELECT g.id, g.task, g.label FROM suggestion g JOIN task t ON t.id = g.task WHERE t.session = ?", [session]
+        )
+        late = Score(
+            id=name, suggestion=suggestion["id"], task=suggestion["task"], label=ArmLabel(suggestion["label"]),
+            horizon="600s", metric="kept_share", value=1.0, reason=None, scorer_version="1",
+        )  # fmt: skip
+        store.append(late)
+
+
+def test_what_a_shipped_session_gains_later_follows(database: Path, place: Path) -> None:
+    keep(database, Work(session="s1"), Work(session="s2", developer="dev-bert"))
+    ship(database, str(place), now=NOW)
+    add_late_score(database, "late-1", "s1")
+    first = ship(database, str(place), now=NOW)
+    add_late_score(database, "late-2", "s1")
+    add_late_score(database, "late-3", "s2")
+    second = ship(database, str(place), now=NOW)
+    assert (first.sessions, first.late_rows, second.late_rows) == (0, 1, 2)
+    assert_whole(database, place)
+    assert ship(database, str(place), now=NOW).rows == 0
+
+
+def test_late_rows_follow_marks_of_an_earlier_version_too(database: Path, place: Path) -> None:
+    keep(database, Work(session="s1"), Work(session="s2"))
+    ship(database, str(place), now=NOW)
+    for mark in (place / "_done").iterdir():
+        content = json.loads(mark.read_text())
+        mark.write_text(json.dumps({"batch": content["batch"], "sessions": content["sessions"]}))
+    assert ship(database, str(place), now=NOW).rows == 0
+    add_late_score(database, "late-1", "s2")
+    assert ship(database, str(place), now=NOW).late_rows == 1
+    assert_whole(database, place)
+
+
+def test_a_run_that_is_killed_before_late_rows_were_marked_doubles_nothing(
+    database: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(database, Work(session="s1"))
+    ship(database, str(place), now=NOW)
+    add_late_score(database, "late-1", "s1")
+    mark = Destination.mark
+    monkeypatch.setattr(Destination, "mark", lambda self, kind, batch: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        ship(database, str(place), now=NOW)
+    monkeypatch.setattr(Destination, "mark", mark)
+    add_late_score(database, "late-2", "s1")
+    assert ship(database, str(place), now=NOW).late_rows == 2
+    assert_whole(database, place)
+
+
+def test_purged_rows_do_not_hide_late_ones(database: Path, place: Path) -> None:
+    keep(database, Work(session="s1"), Work(session="s2", developer="dev-bert"))
+    ship(database, str(place), now=NOW)
+    purge(database, Choice(developers=("dev-bert",)))
+    add_late_score(database, "late-1", "s1")
+    assert ship(database, str(place), now=NOW).late_rows == 1
 
 
 def test_two_developers_ship_to_one_place(tmp_path: Path, place: Path) -> None:
