@@ -294,7 +294,6 @@ def gather(
     origin: Origin | None = None,
     since: str | None = None,
     now: datetime | None = None,
-    fresh: bool = False,
 ) -> Evidence:
     """Read everything that a report needs.
 
@@ -302,7 +301,6 @@ def gather(
         origin: Whose behaviour. Without one, `person` if any person's session exists, else what there is.
         since: Leave out sessions that started before this ISO date or time.
         now: For tests and for reports of the past.
-        fresh: Read every row, whatever an earlier report has kept.
 
     Raises:
         EvidenceError: no such trial, or no session of that origin.
@@ -324,7 +322,7 @@ def gather(
         everyone=(row["id"] for row in everyone),
         chosen=sessions.ids,
         finished=(row["id"] for row in kept if row["ended_at"] is not None),
-        keeper=None if fresh else source.keeper(),
+        keeper=source.keeper(),
     )
     position = {identity: i for i, identity in enumerate(sessions.ids)}
     place = np.array([position[identity] for identity in rollup.sessions], dtype=np.int64)
