@@ -174,13 +174,14 @@ def uninstall(editor: str, dry_run: bool) -> None:
 
 @click.command(epilog="Example:  codetrial doctor")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
-def doctor(config_file: Path | None) -> None:
+@click.option("--quick", is_flag=True, help="Leave out the session that is tried from end to end, which takes seconds.")
+def doctor(config_file: Path | None, quick: bool) -> None:
     """Check the whole chain, from the editor to the database, and say how to mend what is wrong."""
     from lsp_proxy.doctor import Grade, examine
 
     marks = {Grade.FINE: " ok  ", Grade.NOTE: "note ", Grade.WRONG: "wrong"}
     is_wrong = False
-    for finding in examine(Path.cwd(), config_file=config_file):
+    for finding in examine(Path.cwd(), config_file=config_file, is_quick=quick):
         click.echo(f"{marks[finding.grade]} {finding.what}")
         is_wrong = is_wrong or finding.grade is Grade.WRONG
     if is_wrong:

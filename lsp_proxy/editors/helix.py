@@ -14,6 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 from codetrial.errors import ProxyError
 from lsp_proxy.editors.plan import Plan, read, unwrapped, wrapped
 from lsp_proxy.editors.servers import KNOWN, config_home, installed
+from lsp_proxy.editors.settings import wrapped_in
 
 __all__ = ["Languages", "plan"]
 
@@ -50,6 +51,10 @@ class Languages:
         if not servers:
             document.pop("language-server", None)
         return tomlkit.dumps(document).strip("\n") + "\n" if document else None
+
+    def wrapped(self) -> list[list[str]]:
+        """The commands in the file now that start behind us."""
+        return list(wrapped_in(self._document().unwrap()))
 
     def _document(self) -> tomlkit.TOMLDocument:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codetrial.paths import data_dir
-from lsp_proxy.editors.plan import Change, Plan, WholeFile, codetrial_command, read
+from lsp_proxy.editors.plan import Change, Plan, WholeFile, codetrial_command, read, unwrapped
 from lsp_proxy.editors.servers import KNOWN, config_home, installed
 
 __all__ = ["plan"]
@@ -52,6 +52,10 @@ def _line(words: list[str]) -> str:
     return " ".join(f'"{word}"' if " " in word else word for word in words)
 
 
+def _words(line: str) -> list[str]:
+    return [word.replace('"', "") for word in re.findall(r'(?:"[^"]*"|[^ "])+', line)]
+
+
 def _wrapped_line(line: str) -> str:
     before = _line([*codetrial_command(), "lsp", "--"])
     return f"{before} {_unwrapped_line(line) or line}"
@@ -78,6 +82,11 @@ class CommandLines:
 
     def undone(self) -> str | None:
         return _COMMAND.sub(lambda found: _put(found, _unwrapped_line(_text(found))), read(self.path))
+
+    def wrapped(self) -> list[list[str]]:
+        """The commands in the file now that start behind us."""
+        lines = [_words(_text(found)) for found in _COMMAND.finditer(read(self.path))]
+        return [words for words in lines if unwrapped(words) is not None]
 
 
 def _text(found: re.Match[str]) -> str:

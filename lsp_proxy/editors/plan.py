@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from codetrial.clock import now_utc
 from codetrial.errors import ProxyError
@@ -24,6 +24,7 @@ __all__ = [
     "Change",
     "Plan",
     "WholeFile",
+    "Wrapping",
     "applied",
     "apply",
     "codetrial_command",
@@ -123,6 +124,15 @@ class Change(Protocol):
 
     def undone(self) -> str | None:
         """The whole content without us, byte for byte as it is if nothing in it is ours; None: no file."""
+        ...
+
+
+@runtime_checkable
+class Wrapping(Protocol):
+    """A change that puts us before the commands in a person's file."""
+
+    def wrapped(self) -> list[list[str]]:
+        """Those that are in the file now, ours included."""
         ...
 
 

@@ -70,5 +70,5 @@ def keep_picture(name: str, title: str, shown: Terminal) -> None:
         return
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi(shown.coloured()), no_wrap=True, end="")
-    svg = console.export_svg(title=title, theme=DIMMED_MONOKAI, code_format=_FORMAT, unique_id=name)
+    svg = console.export_svg(title=title, theme=DIMMED_MONOKAI, code_format=_FORMAT, unique_id=re.sub(r"\W", "-", name))
     Path(folder, f"{name}.svg").write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE), encoding="utf-8")

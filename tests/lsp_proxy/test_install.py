@@ -203,25 +203,3 @@ def test_lengths_of_time(text: str, seconds: float) -> None:
 def test_what_is_no_length_of_time_is_said(text: str) -> None:
     with pytest.raises(ConfigError, match="write 30m"):
         read_duration(text)
-
-
-def test_the_doctor_finds_the_whole_chain_well(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "codetrial.toml").write_text(
-        '[arms.a]\napi = "ngram"\n[arms.b]\napi = "openai-completions"\nurl = "http://127.0.0.1:9/v1"\n'
-        'model = "x"\ntemplate = "prefix-only"\n'
-    )
-    monkeypatch.chdir(home)
-    said = run("doctor", "--config", str(home / "codetrial.toml"))
-    assert "answers and records" in said
-    assert "Nothing has been recorded yet" in said
-    assert "wrong" not in said
-
-
-def test_the_doctor_says_what_is_wrong_and_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "codetrial.toml").write_text("[arms\n")
-    monkeypatch.chdir(home)
-    for section, found in commands.items():
-        app.add_section(section, found)
-    result = CliRunner().invoke(app, ["doctor"])
-    assert result.exit_code == 1
-    assert "is not valid TOML" in result.output

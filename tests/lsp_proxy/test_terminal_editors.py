@@ -4,6 +4,8 @@ Emacs and Helix send no command when a suggestion is taken: there it is read fro
 """
 
 import asyncio
+import json
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from codetrial.paths import cache_dir
 from lsp_proxy.demo import language_server
 from tests.codetrial.streaming import StreamingServer
 from tests.lsp_proxy.terminal import Terminal, keep_picture, terminal
@@ -56,6 +59,16 @@ LSP_MODE = """
  (make-lsp-client :new-connection (lsp-stdio-connection '("no-such-server" "--stdio"))
                   :activation-fn (lsp-activate-on "python") :priority 9 :server-id 'absent))
 (add-hook 'python-mode-hook #'lsp)
+"""
+
+COC = Path(os.environ.get("CODETRIAL_COC", cache_dir() / "editors" / "coc.nvim"))
+"""A checkout of coc.nvim, which no package registry has whole."""
+
+VIMRC = f"""
+set nocompatible encoding=utf-8 noswapfile nobackup hidden
+set runtimepath^={COC}
+filetype plugin indent on
+let g:coc_disable_startup_warning = 1
 """
 
 HELIX = """
@@ -224,3 +237,36 @@ async def test_an_older_neovim_shows_it_in_the_menu(desk: Desk) -> None:
         else:
             pytest.fail(f"our item never came into the menu:\n{neovim.screen()}")
         keep_picture("neovim-0.11", "Neovim 0.11", neovim)
+
+
+@pytest.mark.skipif(
+    not COC.exists(),
+    reason=f"git clone --branch release https://github.com/neoclide/coc.nvim {COC}: no registry has it",
+)
+async def test_vim_with_coc_takes_it(desk: Desk) -> None:
+    folder = desk.home / ".vim"
+    folder.mkdir()
+    (desk.home / ".vimrc").write_text(VIMRC + f"let g:coc_data_home = '{desk.home}/coc'\n")
+    server = {"command": language_server()[0], "args": ["--stdio"], "filetypes": ["python"], "rootPatterns": [".git"]}
+    (folder / "coc-settings.json").write_text(json.dumps({"languageserver": {"python": server}}))
+    await asyncio.to_thread(codetrial, "install", "vim", environment=desk.environment())
+    with terminal(desk.home, desk.project, desk.environment(), "vim", "main.py") as vim:
+        await until(desk.is_recording, "the evaluator starts")
+        vim.write("4GAjson.")
+        for _ in range(10):
+            if await appears(lambda: OFFERED in vim.screen(), 3.0):
+                break
+            vim.keys("BSpace")
+            vim.write(".")
+        else:
+            pytest.fail(f"it was never shown:\n{vim.screen()}")
+        keep_picture("vim-coc", "Vim with coc.nvim", vim)
+        vim.keys("C-n")
+        await until(lambda: "value = json.loads" in vim.screen(), "it is the first of the list")
+        vim.keys("C-y", "Escape")  # coc 0.0.71 writes what is no keyword when insert mode ends.
+        await until(lambda: f"value = {SUGGESTION}" in vim.screen(), "the suggestion is in the buffer")
+        vim.write(":w")
+        vim.keys("Enter")
+        await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert found[-1]["outcome"] == "accepted"
