@@ -13,9 +13,10 @@ from bench.report import Report, spread
 from bench.streaming_server import streaming_server
 from codetrial.arms import Prompt, build, local
 from codetrial.arms.check import Speed, check
-from codetrial.config import Config, load
+from codetrial.attempts import attempt_row
+from codetrial.config import Config, freeze, load
 from codetrial.ids import new_id
-from codetrial.records import ArmLabel, Attempt
+from codetrial.records import ArmLabel, ArmRow, Attempt
 from codetrial.routing import Flight, Router
 
 ATTEMPTS = 500
@@ -35,37 +36,30 @@ def config_for(url: str, **settings: Any) -> Config:
     return load(Path("/nowhere"), overrides={"arms": {"a": dict(arm), "b": dict(arm)}, **settings})
 
 
-def record(router: Router, flight: Flight, label: ArmLabel) -> Attempt:
+def record(router: Router, flight: Flight, arm: ArmRow) -> Attempt:
     """The attempt as the editor's door records it."""
+    label = arm.label
     answer = flight.answers[label].result()
     cost = router.cost(label, answer, when=flight.started_at)
-    return Attempt(
-        id=new_id(), task="t", arm="a", label=label, is_shown=label is ArmLabel.A, status=answer.status,
-        error_kind=answer.error_kind, error=answer.error, sent_ns=answer.sent_ns, first_byte_ms=None,
-        first_line_ms=None, latency_ms=None, censored_at_ms=None, http_status=answer.http_status,
-        model_returned=answer.model_returned,
-        finish_reason=answer.finish_reason, tokens_in=answer.usage.tokens_in, tokens_cached=answer.usage.tokens_cached,
-        tokens_out=answer.usage.tokens_out, tokens_reasoning=answer.usage.tokens_reasoning, cost_nanousd=cost.nanousd,
-        cost_basis=cost.basis, is_cache_hit=False, retries=answer.retries, in_flight=answer.in_flight,
-        server_timings=None,
-    )  # fmt: skip
+    return attempt_row(arm, "t", answer, cost, identity=new_id(), is_shown=label is ArmLabel.A)
 
 
 async def overhead_ms(url: str, writer: Writer) -> list[float]:
     """Last event read by the arm to the attempt offered to the store's writer, both arms asked each time."""
     config = config_for(url)
+    _, arms = freeze(config)
     taken: list[float] = []
 
-    async def one(router: Router, flight: Flight, label: ArmLabel) -> None:
-        answer = await flight.answers[label]
-        writer.offer(record(router, flight, label))
+    async def one(router: Router, flight: Flight, arm: ArmRow) -> None:
+        answer = await flight.answers[arm.label]
+        writer.offer(record(router, flight, arm))
         assert answer.end_ns is not None
         taken.append((time.monotonic_ns() - answer.end_ns) / 1e6)
 
     async with Router({label: build(config.arms[label], label) for label in ArmLabel}, config) as router:
         for _ in range(ATTEMPTS):
             flight = router.start(PROMPT)
-            await asyncio.gather(*(one(router, flight, label) for label in ArmLabel))
+            await asyncio.gather(*(one(router, flight, arm) for arm in arms))
     return taken[20:]  # The first ones connect.
 
 

@@ -16,13 +16,13 @@ from analysis.scores import SCORER_VERSION, score
 from analysis.store import Store, text_record
 from codetrial import __version__
 from codetrial.arms.base import Answer, Prompt
+from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
 from codetrial.ids import new_id
 from codetrial.prices import Cost
 from codetrial.records import (
     ArmLabel,
     ArmRow,
-    Attempt,
     AttemptStatus,
     Continuation,
     ContinuationState,
@@ -40,13 +40,11 @@ from codetrial.records import (
     Trial,
 )
 
-__all__ = ["HORIZON", "Book", "StoreText", "attempt_record", "task_id"]
+__all__ = ["HORIZON", "Book", "StoreText", "task_id"]
 
 HORIZON = "commit"
 
 StoreText = Literal["full", "hash", "none"]
-
-_ENDED_BY_ITSELF = (AttemptStatus.OK, AttemptStatus.EMPTY, AttemptStatus.ERROR, AttemptStatus.REFUSED)
 
 
 def task_id(trial: str, key: str) -> str:
@@ -174,9 +172,10 @@ class Book:
         self, task: str, label: ArmLabel, answer: Answer, cost: Cost, trimmed: Cut, texts: "_Texts"
     ) -> list[Record]:
         is_ok = answer.status is AttemptStatus.OK
-        attempt = attempt_record(
-            self.arms[label], task, answer, cost, is_empty=is_ok and not trimmed.text, identity=f"{task}-{label}"
-        )
+        attempt = attempt_row(
+            self.arms[label], task, answer, cost,
+            identity=f"{task}-{label}", is_shown=False, is_empty=is_ok and not trimmed.text,
+        )  # fmt: skip
         if not is_ok:
             return [attempt]
         suggestion = Suggestion(
@@ -211,40 +210,6 @@ class _Texts:
         return record.hash
 
 
-def attempt_record(arm: ArmRow, task: str, answer: Answer, cost: Cost, *, is_empty: bool, identity: str) -> Attempt:
-    """An answer as it is stored. Nothing is ever shown in a replay."""
-    took_ms = _ms(answer.sent_ns, answer.end_ns)
-    has_ended = answer.status in _ENDED_BY_ITSELF
-    return Attempt(
-        id=identity,
-        task=task,
-        arm=arm.id,
-        label=arm.label,
-        is_shown=False,
-        status=AttemptStatus.EMPTY if is_empty else answer.status,
-        error_kind=answer.error_kind,
-        error=answer.error,
-        sent_ns=answer.sent_ns,
-        first_byte_ms=_ms(answer.sent_ns, answer.first_byte_ns),
-        first_line_ms=_ms(answer.sent_ns, answer.first_line_ns),
-        latency_ms=took_ms if has_ended else None,
-        censored_at_ms=None if has_ended else took_ms,
-        http_status=answer.http_status,
-        model_returned=answer.model_returned,
-        finish_reason=answer.finish_reason,
-        tokens_in=answer.usage.tokens_in,
-        tokens_cached=answer.usage.tokens_cached,
-        tokens_out=answer.usage.tokens_out,
-        tokens_reasoning=answer.usage.tokens_reasoning,
-        cost_nanousd=cost.nanousd,
-        cost_basis=cost.basis,
-        is_cache_hit=answer.is_cache_hit,
-        retries=answer.retries,
-        in_flight=answer.in_flight,
-        server_timings=None if answer.server_timings is None else json.dumps(dict(answer.server_timings)),
-    )
-
-
 def _scores(task: str, label: ArmLabel, suggestion: str, cursor: CursorTask) -> list[Record]:
     return [
         Score(
@@ -260,7 +225,3 @@ def _scores(task: str, label: ArmLabel, suggestion: str, cursor: CursorTask) -> 
         )
         for metric, value in score(suggestion, cursor.written, cursor.language).items()
     ]
-
-
-def _ms(start_ns: int | None, end_ns: int | None) -> float | None:
-    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / 1e6

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis.cut import CUT_VERSION, cut
-from analysis.replay.book import Book, attempt_record
+from analysis.replay.book import Book
 from analysis.replay.problems import Problem, solution_text
 from analysis.replay.run import Spending, plain_errors, refuse_unpriced
 from analysis.replay.sandbox import NOT_FOUND, Sandbox
 from analysis.store import text_record
 from codetrial.arms import build
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
+from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import ArmConfig, ArmsConfig, Config, freeze
 from codetrial.errors import EvidenceError
@@ -226,13 +227,14 @@ class _Solver:
             max_lines=MAX_LINES,
         )
         is_ok = answer.status is AttemptStatus.OK
-        attempt = attempt_record(
+        attempt = attempt_row(
             self._book.arms[label],
             job.identity,
             answer,
             cost,
-            is_empty=is_ok and not trimmed.text,
             identity=identity,
+            is_shown=False,
+            is_empty=is_ok and not trimmed.text,
         )
         if not is_ok or not trimmed.text:
             return [attempt]

@@ -16,6 +16,7 @@ from typing import Any
 from analysis.cut import CUT_VERSION, cut
 from analysis.scores import properties
 from codetrial.arms.base import Answer, Prompt
+from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns
 from codetrial.config import EditorConfig
 from codetrial.ids import new_id
@@ -44,8 +45,6 @@ DURABLE_EPISODES = 100
 
 REUSE_TASKS = 200
 """Tasks of an episode whose suggestions may still answer what was typed; an episode has some dozens."""
-
-_ENDED_BY_ITSELF = frozenset({AttemptStatus.OK, AttemptStatus.EMPTY, AttemptStatus.ERROR, AttemptStatus.REFUSED})
 
 
 @dataclass(slots=True, eq=False)
@@ -303,36 +302,14 @@ class Desk:
     def _attempt(
         self, request: Request, episode: Episode, label: ArmLabel, flight: Flight, answer: Answer, *, is_empty: bool
     ) -> Attempt:
-        cost = self._router.cost(label, answer, when=flight.started_at)
-        took_ms = _ms_between(answer.sent_ns, answer.end_ns)
-        has_ended = answer.status in _ENDED_BY_ITSELF
-        return Attempt(
-            id=new_id(),
-            task=request.id,
-            arm=self._setting.arms[label].id,
-            label=label,
+        return attempt_row(
+            self._setting.arms[label],
+            request.id,
+            answer,
+            self._router.cost(label, answer, when=flight.started_at),
+            identity=new_id(),
             is_shown=episode.shown.value == label.value,
-            status=AttemptStatus.EMPTY if is_empty else answer.status,
-            error_kind=answer.error_kind,
-            error=answer.error,
-            sent_ns=answer.sent_ns,
-            first_byte_ms=_ms_between(answer.sent_ns, answer.first_byte_ns),
-            first_line_ms=_ms_between(answer.sent_ns, answer.first_line_ns),
-            latency_ms=took_ms if has_ended else None,
-            censored_at_ms=None if has_ended else took_ms,
-            http_status=answer.http_status,
-            model_returned=answer.model_returned,
-            finish_reason=answer.finish_reason,
-            tokens_in=answer.usage.tokens_in,
-            tokens_cached=answer.usage.tokens_cached,
-            tokens_out=answer.usage.tokens_out,
-            tokens_reasoning=answer.usage.tokens_reasoning,
-            cost_nanousd=cost.nanousd,
-            cost_basis=cost.basis,
-            is_cache_hit=answer.is_cache_hit,
-            retries=answer.retries,
-            in_flight=answer.in_flight,
-            server_timings=json.dumps(dict(answer.server_timings), sort_keys=True) if answer.server_timings else None,
+            is_empty=is_empty,
         )
 
     def _present(self, arrival: Arrival, episode: Episode, suggested: Suggested) -> dict[str, Any] | None:
@@ -384,10 +361,6 @@ class Desk:
                 routed_ns=routed_ns,
             )
         )
-
-
-def _ms_between(start_ns: int | None, end_ns: int | None) -> float | None:
-    return None if start_ns is None or end_ns is None else (end_ns - start_ns) / 1e6
 
 
 async def _happens(event: Awaitable[Any], within_s: float) -> bool:
