@@ -100,6 +100,7 @@ def _hosting_of(given: Mapping[str, Any]) -> "Hosting | None":
     help="What reads it, for --from.",
 )
 @click.option("--since", metavar="DATE", help="Leave out sessions that started before this date, such as 2026-03-01.")
+@click.option("--by", metavar="WHAT", help="Also by language, place, developer-hash, or several of these with commas.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; --schema describes them.")
@@ -116,6 +117,7 @@ def report(
     shipped: str | None,
     engine: str,
     since: str | None,
+    by: str | None,
     html_file: Path | None,
     open_page: bool,
     as_json: bool,
@@ -143,6 +145,7 @@ def report(
         origin,
         since,
         door=door,
+        by=by,
         blind=blind,
         hosting=_hosting_of(hosting),
         against=ArmLabel(hosting["against"]) if hosting["against"] else None,
@@ -183,10 +186,12 @@ def _made(
     *,
     blind: bool,
     door: str | None = None,
+    by: str | None = None,
     hosting: "Hosting | None" = None,
     against: "ArmLabel | None" = None,
 ) -> dict[str, Any]:
     from analysis import report as reports
+    from analysis.breakdown import dimensions
     from analysis.doors import DoorName
     from codetrial.records import Origin
 
@@ -198,6 +203,7 @@ def _made(
             origin=Origin(origin) if origin else None,
             since=_date(since),
             blind=blind,
+            by=dimensions(by) if by is not None else (),
             hosting=hosting,
             against=against,
         )

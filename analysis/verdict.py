@@ -9,11 +9,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.queries import HORIZONS_S, Evidence
+from analysis.queries import HORIZONS_S, Episodes, Evidence, Pairs
 from analysis.statistics import (
     ALPHA,
     LOOK_DAYS,
@@ -51,14 +52,19 @@ __all__ = [
     "Forecast",
     "Guardrail",
     "Judgement",
+    "Limits",
     "Metric",
+    "Units",
     "failures_guardrail",
     "guardrail_margin",
     "judge",
     "latency_guardrail",
+    "limits_of",
     "named",
     "setup_warnings",
     "silent_arms",
+    "units_of_episodes",
+    "units_of_pairs",
 ]
 
 Floats = NDArray[np.float64]
@@ -254,7 +260,7 @@ def _primary_metric(evidence: Evidence) -> tuple[str, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Units:
+class Units:
     """Unit by unit in order of assignment: values whose mean is the effect."""
 
     values: Floats
@@ -265,25 +271,41 @@ class _Units:
     mean_b: float | None
 
 
-def _units(evidence: Evidence, metric: Metric) -> _Units:
-    if metric.is_paired:
-        p = evidence.pairs
-        means = (float(p.a.mean()), float(p.b.mean())) if len(p) else (None, None)
-        return _Units(p.a - p.b, p.session, p.opened, 2.0, *means)
-    e = evidence.episodes
+def units_of_pairs(pairs: Pairs) -> Units:
+    """Episodes that showed nothing: the difference of both arms on the same requests."""
+    means = (float(pairs.a.mean()), float(pairs.b.mean())) if len(pairs) else (None, None)
+    return Units(pairs.a - pairs.b, pairs.session, pairs.opened, 2.0, *means)
+
+
+def units_of_episodes(episodes: Episodes, metric: Metric) -> Units:
+    """Assigned episodes, weighted by their propensities."""
+    e = episodes
     outcome = (e.accepted > 0).astype(np.float64) if metric.name == "acceptance" else e.kept_chars
     possible = (e.share_a > 0) & (e.share_b > 0)
     arms = (outcome[possible], e.is_a[possible], e.is_b[possible], e.share_a[possible], e.share_b[possible])
     found = hajek(*arms)
     smallest = float(min(e.share_a[possible].min(), e.share_b[possible].min())) if possible.any() else 0.45
     value_range = 2 / smallest if metric.name == "acceptance" else None
-    return _Units(centred_ipw(*arms), e.session[possible], e.opened[possible], value_range, found.a, found.b)
+    return Units(centred_ipw(*arms), e.session[possible], e.opened[possible], value_range, found.a, found.b)
 
 
-def _effect(evidence: Evidence, metric: Metric) -> Effect:
-    units = _units(evidence, metric)
-    margins = evidence.trial.settings.get("margins")
-    frozen = margins.get(metric.name) if isinstance(margins, Mapping) else None
+def _units(evidence: Evidence, metric: Metric) -> Units:
+    return units_of_pairs(evidence.pairs) if metric.is_paired else units_of_episodes(evidence.episodes, metric)
+
+
+class Limits(NamedTuple):
+    """The intervals of one effect."""
+
+    sequence: Sequence | None
+    clustered: Interval | None
+    interval: Interval | None
+    """As wide as the wider of both."""
+    sums: Floats
+    sizes: Floats
+
+
+def limits_of(evidence: Evidence, metric: Metric, units: Units) -> Limits:
+    """Over episodes and over finished sessions."""
     # Both arms must have been assigned at least once: before that a difference is not even defined.
     is_defined = units.mean_a is not None and units.mean_b is not None
     sequence = (
@@ -293,20 +315,27 @@ def _effect(evidence: Evidence, metric: Metric) -> Effect:
     )
     sums, sizes = _closed_clusters(evidence, units)
     over_sessions = cluster_ratio(sums, sizes).last if is_defined else None
-    deviation = _deviation(sums, sizes)
     last = sequence.last if sequence is not None else None
+    return Limits(sequence, over_sessions, _possible(_wider(last, over_sessions), metric), sums, sizes)
+
+
+def _effect(evidence: Evidence, metric: Metric) -> Effect:
+    units = _units(evidence, metric)
+    margins = evidence.trial.settings.get("margins")
+    frozen = margins.get(metric.name) if isinstance(margins, Mapping) else None
+    limits = limits_of(evidence, metric, units)
     general, refusal = _general(evidence, units)
     week, later = _first_week_and_later(units)
     return Effect(
         metric=metric,
         mean_a=units.mean_a,
         mean_b=units.mean_b,
-        sequence=sequence,
-        clustered=over_sessions,
-        interval=_possible(_wider(last, over_sessions), metric),
+        sequence=limits.sequence,
+        clustered=limits.clustered,
+        interval=limits.interval,
         units=len(units.values),
-        clusters=len(sums),
-        cluster_deviation=deviation,
+        clusters=len(limits.sums),
+        cluster_deviation=_deviation(limits.sums, limits.sizes),
         variance=float(units.values.var()) if len(units.values) > 1 else None,
         value_range=units.value_range,
         clustering=clustering(units.values, units.session),
@@ -319,7 +348,7 @@ def _effect(evidence: Evidence, metric: Metric) -> Effect:
     )
 
 
-def _closed_clusters(evidence: Evidence, units: _Units) -> tuple[Floats, Floats]:
+def _closed_clusters(evidence: Evidence, units: Units) -> tuple[Floats, Floats]:
     """Sums over the sessions that have ended: an open one's sum still moves."""
     if not len(units.values):
         return np.empty(0), np.empty(0)
@@ -349,7 +378,7 @@ def _possible(interval: Interval | None, metric: Metric) -> Interval | None:
     return Interval(interval.estimate, max(interval.low, -1.0), min(interval.high, 1.0))
 
 
-def _general(evidence: Evidence, units: _Units) -> tuple[GeneralClaim | None, str | None]:
+def _general(evidence: Evidence, units: Units) -> tuple[GeneralClaim | None, str | None]:
     people = len(evidence.sessions.developers)
     if people < MIN_DEVELOPERS:
         return None, f"needs {MIN_DEVELOPERS} developers, has {people}"
@@ -364,7 +393,7 @@ def _general(evidence: Evidence, units: _Units) -> tuple[GeneralClaim | None, st
     return claim, None if claim is not None else f"needs {MIN_DEVELOPERS} developers with data at the last planned look"
 
 
-def _first_week_and_later(units: _Units) -> tuple[Interval | None, Interval | None]:
+def _first_week_and_later(units: Units) -> tuple[Interval | None, Interval | None]:
     """Novelty shows as a difference between these two; the first week is never dropped."""
     if not len(units.values) or units.value_range is None:
         return None, None

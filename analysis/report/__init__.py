@@ -1,15 +1,17 @@
 """Reports of a trial, all from one set of numbers: terminal, HTML, Markdown, JSON, CSV."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from analysis.breakdown import Dimension, break_down
 from analysis.cost import Hosting
 from analysis.doors import DoorName, choose
 from analysis.queries import Evidence, gather
+from analysis.report.by import by_numbers
 from analysis.report.numbers import SCHEMA, header, naming, numbers
 from analysis.report.reviews import review_numbers
 from analysis.review_verdict import judge_reviews
@@ -36,12 +38,14 @@ def make(
     since: str | None = None,
     now: datetime | None = None,
     blind: bool = False,
+    by: Sequence[Dimension] = (),
     hosting: Hosting | None = None,
     against: ArmLabel | None = None,
 ) -> Json:
     """The report as numbers: of completions, of reviews, or of both where both have data.
 
     Args:
+        by: What to group completions by; nothing for no groups.
         hosting: A machine of one's own, for the break-even; None leaves it out.
         against: The arm to compare it with; by default the one that is paid by use.
 
@@ -51,6 +55,8 @@ def make(
     from analysis.cost_report import break_even_numbers  # It prints in this package's words.
 
     doors = choose(source, trial=trial, door=door)
+    if doors.completions is None and (by or hosting is not None):
+        raise EvidenceError("--by and a break-even are about completions, and this report is about reviews alone.")
     moment = now or now_utc()
     gathered = {
         name: gather(source, trial=facts.id, origin=origin, since=since, now=moment)
@@ -79,6 +85,8 @@ def make(
     if completions is not None and judged is not None:
         called = naming(completions, is_hidden=is_hidden)
         report |= header(completions, judged, called) | numbers(completions, judged, called)
+        groups = break_down(source, completions, judged.primary.metric, by) if by else None
+        report["by"] = None if groups is None else by_numbers(groups)
         report["break_even"] = (
             None if hosting is None else break_even_numbers(completions, hosting, against, called.names)
         )

@@ -6,7 +6,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis import cost_report
-from analysis.report import charts, cost_chart, review_charts, reviews_text, words
+from analysis.report import by, charts, cost_chart, review_charts, reviews_text, words
 
 __all__ = ["cost_page", "page"]
 
@@ -53,7 +53,7 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report}
+    environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report, "by": by}
     return environment.get_template(template).render(**values)
 
 

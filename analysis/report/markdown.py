@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.report import reviews_text, words
+from analysis.report import by, reviews_text, words
 
 __all__ = ["to_markdown"]
 
@@ -69,6 +69,8 @@ def _completions(report: Mapping[str, Any]) -> list[str]:
         ("per_1000_kept_chars_usd", "Cost per 1,000 kept characters"),
     ):
         lines.append(f"| {title} | {words.usd(a['cost'][key])} | {words.usd(b['cost'][key])} | |")
+    if report["by"] is not None:
+        lines += ["", *_groups(report["by"], names)]
     lines += [
         "",
         f"{size['episodes']:,} episodes, {size['requests']:,} requests, {size['sessions']:,} sessions, "
@@ -76,6 +78,17 @@ def _completions(report: Mapping[str, Any]) -> list[str]:
         f"whenever they are looked at. Manifest `{report['trial']['manifest_hash'][:12]}`.",
     ]
     return lines
+
+
+def _groups(found: Mapping[str, Any], names: str) -> list[str]:
+    titles = by.heads(found)
+    n = len(found["dimensions"])
+    lines = [f"By {', '.join(found['dimensions'])}: {found['title']}", ""]
+    lines.append(f"| {' | '.join(titles)} | {names} | difference (95% interval) |")
+    lines.append("| " + " | ".join(["---"] * n + ["---:"] * (len(titles) - n + 3)) + " |")
+    lines += ["| " + " | ".join(_plain(cell) for cell in cells) + " |" for cells in by.group_cells(found)]
+    more = by.hidden(found)
+    return [*lines, "", by.NOTE + (f" {more:,} smaller groups are not shown." if more else "")]
 
 
 def _plain(text: str) -> str:

@@ -42,9 +42,25 @@ def _completions(report: Mapping[str, Any]) -> Iterator[Row]:
         yield "effect", effect["name"], "A-B", found["estimate"], found["low"], found["high"]
     for label in ("A", "B"):
         yield from _arm(label, report["arms"][label])
+    if report["by"] is not None:
+        yield from _groups(report["by"])
     for s in report["strata"]:
         yield "stratum", f"{s['language']}/{s['place']}/offered", s["arm"], s["offered"], None, None
         yield "stratum", f"{s['language']}/{s['place']}/accepted", s["arm"], s["accepted"], None, None
+
+
+def _groups(found: Mapping[str, Any]) -> Iterator[Row]:
+    for group in found["groups"]:
+        name = "/".join(group["values"])
+        section = f"by {','.join(found['dimensions'])}"
+        for key in ("sessions", "developers"):
+            yield section, f"{name}/{key}", "", group[key], None, None
+        for label, n in group["episodes"].items():
+            yield section, f"{name}/episodes", label, n, None, None
+        for label, key in (("A", "mean_a"), ("B", "mean_b")):
+            yield section, f"{name}/{found['metric']}", label, group[key], None, None
+        limits = group["interval"] or {"estimate": None, "low": None, "high": None}
+        yield section, f"{name}/{found['metric']}", "A-B", limits["estimate"], limits["low"], limits["high"]
 
 
 def _reviews(found: Mapping[str, Any]) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report import reviews_text, words
+from analysis.report import by, reviews_text, words
 from analysis.report.reviews_terminal import review_parts
 
 __all__ = ["render", "to_text"]
@@ -83,7 +83,10 @@ def _parts(report: Report, width: int) -> list[RenderableType]:
     parts += [_funnel(report), _latency(report)]
     if (plot := _ecdf(report, width)) is not None:
         parts.append(plot)
-    parts += [_retention(report), _guardrails(report), _cost(report), _checks(report)]
+    parts += [_retention(report), _guardrails(report), _cost(report)]
+    if report["by"] is not None:
+        parts.append(_groups(report))
+    parts.append(_checks(report))
     return parts
 
 
@@ -271,6 +274,22 @@ def _cost(report: Report) -> RenderableType:
             missing = cost["attempts"] - cost["priced"]
             notes.append(f"{name}: the price of {missing:,} of {cost['attempts']:,} attempts is unknown.")
     return Group(title, table, *(Text(note, style="dim") for note in notes))
+
+
+def _groups(report: Report) -> RenderableType:
+    found = report["by"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for i, name in enumerate(by.heads(found)):
+        table.add_column(name, justify="left" if i < len(found["dimensions"]) else "right")
+    for label in ("A", "B"):
+        table.add_column(report["arms"][label]["name"], justify="right")
+    table.add_column("difference (95% interval)", justify="right")
+    for cells in by.group_cells(found):
+        table.add_row(*cells)
+    notes = [Text(by.NOTE, style="dim")]
+    if more := by.hidden(found):
+        notes.append(Text(f"{more:,} smaller groups are not shown; --json and --csv have them.", style="dim"))
+    return Group(Text(f"By {', '.join(found['dimensions'])}: {found['title']}", style="bold"), table, *notes)
 
 
 def _checks(report: Report) -> RenderableType:
