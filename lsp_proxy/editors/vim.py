@@ -28,15 +28,25 @@ EXTENSIONS: Mapping[str, tuple[str, str]] = {
 """The setting that holds the server's path, and the program that the extension looks for without it."""
 
 
+_SCRIPT = """\
+#!/bin/sh
+# Written by `codetrial install vim'; `codetrial uninstall vim' removes it.
+[ -x %(codetrial)s ] || exec %(server)s "$@" # codetrial has gone: the server works without it.
+exec %(command)s "$@"
+"""
+
+
 def _script(setting: str) -> Path:
     return data_dir() / "wrappers" / f"coc-{setting.removesuffix('Path').removesuffix('.path')}"
 
 
 def _script_text(program: str) -> str:
-    command = shlex.join([*codetrial_command(), "lsp", "--", program])
-    return (
-        f'#!/bin/sh\n# Written by `codetrial install vim`; `codetrial uninstall vim` removes it.\nexec {command} "$@"\n'
-    )
+    proxy = codetrial_command()
+    return _SCRIPT % {
+        "codetrial": shlex.quote(proxy[0]),
+        "server": shlex.quote(program),
+        "command": shlex.join([*proxy, "lsp", "--", program]),
+    }
 
 
 def _inside(script: str) -> str | None:

@@ -112,15 +112,16 @@ vscode() { # As code-server, built from npm for the Node that it wants, which co
   chmod +x "$folder/bin/code-server"
 }
 
-from_the_system() { # Emacs, the terminal that drives it, and the browser for VS Code: ordinary packages, which need root.
-  command -v emacs >/dev/null && command -v tmux >/dev/null && command -v chromium >/dev/null && return
+from_the_system() { # Emacs, Vim, their terminal, and the browser for VS Code: ordinary packages, which need root.
+  local packages=(emacs-nox elpa-eglot elpa-lsp-mode vim tmux chromium)
+  dpkg --status "${packages[@]}" >/dev/null 2>&1 && return
   if [ "$(id -u)" != 0 ]; then
-    missing+=("emacs, tmux and chromium: run as root, or apt-get install emacs-nox elpa-eglot tmux chromium")
+    missing+=("emacs, vim, tmux and chromium: run as root, or apt-get install ${packages[*]}")
     return
   fi
-  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends emacs-nox elpa-eglot tmux chromium \
+  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" \
     >"$folder/system.log" 2>&1; then
-    missing+=("emacs, tmux and chromium: apt could not install them, see $folder/system.log")
+    missing+=("emacs, vim, tmux and chromium: apt could not install them, see $folder/system.log")
   fi
 }
 
