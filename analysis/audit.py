@@ -152,11 +152,18 @@ def audit(store: Store, trial: str) -> Audit:
         raise EvidenceError(f"There is no trial {trial} in {store.path}. Known: {known}.")
     manifest = json.loads(rows[0]["manifest"])
     assignments = store.rows("SELECT * FROM assignment WHERE trial = ? ORDER BY id", [trial])
-    wrong = [row["id"] for row in assignments if not _is_as_drawn(row, rows[0]["seed"], manifest)]
+    foreign = {row["session"] for row in store.rows("SELECT session FROM incident WHERE kind = 'other_seed'")}
+    own = [row for row in assignments if row["session"] not in foreign]
+    wrong = [row["id"] for row in own if not _is_as_drawn(row, rows[0]["seed"], manifest)]
     findings = list(_broken(store, trial))
     if wrong:
         findings.insert(0, Finding(_AS_DRAWN, len(wrong), tuple(wrong[:EXAMPLES])))
     notes = []
+    if len(own) < len(assignments):
+        notes.append(
+            f"{len(assignments) - len(own)} assignments were merged from a database with another seed and were not "
+            "drawn again: audit that database itself"
+        )
     for text, sql in _NOTES:
         if count := store.rows(sql, {"trial": trial})[0]["n"]:
             notes.append(text.format(n=count))

@@ -30,6 +30,15 @@ def _files(destination: Destination) -> dict[str, list[str]]:
     return {table: destination.parquet(table, done) for table in tables}
 
 
+def _unreadable(place: str, fault: Exception) -> EvidenceError:
+    """What an engine says of a file that is cut short, damaged, or gone; its first line names the file."""
+    reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+    return EvidenceError(
+        f"What was shipped to {place} cannot be read: {reason[:300]} If a file there is damaged or cut short, delete "
+        "its batch's mark below _done and run `codetrial ship` again where it came from, which writes it anew."
+    )
+
+
 def _is_local(destination: Destination) -> bool:
     protocol = destination.files.protocol
     return "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
@@ -71,7 +80,8 @@ class DuckDbSource:
         for table, paths in files.items():
             if paths:
                 listed = ", ".join("'" + (prefix + path).replace("'", "''") + "'" for path in paths)
-                body = f"SELECT * FROM read_parquet([{listed}], hive_partitioning = false)"
+                read = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = true)"
+                body = f"SELECT {self._columns(table, read, kinds)} FROM {read}"
                 if table in ("trial", "arm"):
                     # Every batch brings its trial along.
                     body = f"SELECT DISTINCT ON (id) * FROM ({body})"
@@ -79,12 +89,28 @@ class DuckDbSource:
                 body = _empty(table, kinds)
             self._connection.execute(f'CREATE VIEW "{table}" AS {body}')
 
+    def _columns(self, table: str, read: str, kinds: dict[str, str]) -> str:
+        """The columns of a table; one that no file has, because an earlier version wrote them all, is null."""
+        there = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+        return ", ".join(
+            f'"{name}"' if name in there else f'CAST(NULL AS {kinds[kind]}) AS "{name}"'
+            for name, kind in column_types(table).items()
+        )
+
+    def _run(self, statement: str) -> Any:
+        import duckdb
+
+        try:
+            return self._connection.execute(statement)
+        except duckdb.Error as fault:
+            raise _unreadable(self.place, fault) from fault
+
     def fetch(self, expression: ir.Table) -> Columns:
-        return Columns(self._connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchnumpy())
+        return Columns(self._run(str(ibis.to_sql(expression, dialect="duckdb"))).fetchnumpy())
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         body = ibis.to_sql(expression, dialect="duckdb")
-        self._connection.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {body}')
+        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {body}')
         return held(name, expression)
 
     def keeper(self) -> Keeper | None:
@@ -133,13 +159,19 @@ class ClickHouseSource:
         statement = str(ibis.to_sql(expression, dialect="clickhouse"))
         # Left joins must give nulls as in every other engine, not ClickHouse's default values.
         settings = "SETTINGS join_use_nulls = 1, output_format_json_quote_64bit_integers = 0"
-        answer = json.loads(str(self._session.query(f"{statement} {settings}", "JSONCompact")))
+        try:
+            answer = json.loads(str(self._session.query(f"{statement} {settings}", "JSONCompact")))
+        except RuntimeError as fault:
+            raise _unreadable(self.place, fault) from fault
         return Columns.of_rows([column["name"] for column in answer["meta"]], answer["data"])
 
     def hold(self, name: str, expression: ir.Table) -> ir.Table:
         body = ibis.to_sql(expression, dialect="clickhouse")
         made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = Memory"
-        self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
+        try:
+            self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
+        except RuntimeError as fault:
+            raise _unreadable(self.place, fault) from fault
         return held(name, expression)
 
     def keeper(self) -> Keeper | None:
@@ -164,7 +196,14 @@ class SparkSource:
         kinds = {"string": "STRING", "int64": "BIGINT", "float64": "DOUBLE", "quote": "`"}
         for table, paths in _files(destination).items():
             if paths:
-                frame = self._spark.read.parquet(*paths).select(*column_types(table))
+                frame = self._spark.read.option("mergeSchema", "true").parquet(*paths)
+                there = set(frame.columns)
+                frame = frame.selectExpr(
+                    *(
+                        f"`{name}`" if name in there else f"CAST(NULL AS {kinds[kind]}) AS `{name}`"
+                        for name, kind in column_types(table).items()
+                    )
+                )
                 if table in ("trial", "arm"):
                     frame = frame.dropDuplicates(["id"])
             else:
@@ -193,9 +232,9 @@ class _Engine(Protocol):
 
 
 ENGINES: dict[str, tuple[_Engine, str]] = {
-    "duckdb": (DuckDbSource, "codetrial[parquet]"),
-    "clickhouse": (ClickHouseSource, "chdb"),
-    "spark": (SparkSource, "pyspark"),
+    "duckdb": (DuckDbSource, "'codetrial[parquet]'"),
+    "clickhouse": (ClickHouseSource, "'codetrial[clickhouse]'"),
+    "spark": (SparkSource, "'codetrial[spark]'"),
 }
 
 

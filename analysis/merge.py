@@ -1,7 +1,8 @@
 """Join databases: rows are immutable and their ids unique, so merging is inserting what is not there yet.
 
 Only the same trial can be joined: one manifest, byte for byte. Developers stay the pseudonyms that their own database
-gave them.
+gave them. Sessions of a database with another seed are marked by an incident: what was drawn with which probability is
+in each row, so they count like all others, but their draws cannot be repeated from the seed that is here.
 """
 
 import hashlib
@@ -17,7 +18,18 @@ from analysis.source import column_types, tables
 from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
 
-__all__ = ["Merged", "merge"]
+__all__ = ["OTHER_SEED", "Merged", "merge"]
+
+
+OTHER_SEED = "other_seed"
+"""The kind of incident that marks a session whose assignments were drawn from another seed than this file's."""
+
+_MARK = """
+INSERT INTO main.incident (id, session, kind, count, detail, happened_ns, happened_at)
+SELECT 'other-seed-' || s.id, s.id, ?, 1, NULL, s.started_ns, s.started_at
+FROM other.session s JOIN other.trial theirs ON theirs.id = s.trial JOIN main.trial mine ON mine.id = theirs.id
+WHERE mine.seed <> theirs.seed ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,7 @@ def merge(into: Path, source: Path, *, text: bool = False, other_trials: bool = 
                     "ON CONFLICT DO NOTHING"
                 )
                 counts[table] = cursor.rowcount
+            connection.execute(_MARK, [OTHER_SEED])
             connection.execute("COMMIT")
         except sqlite3.Error as fault:
             if connection.in_transaction:

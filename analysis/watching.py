@@ -101,7 +101,7 @@ def explore(database: Path, *, port: int) -> None:
     """
     program = shutil.which("datasette")
     if program is None:
-        raise EvidenceError("Exploring needs Datasette: pip install datasette")
+        raise EvidenceError("Exploring needs Datasette: pip install 'codetrial[explore]'")
     if not database.exists():
         raise EvidenceError(
             f"No database at {database}: nothing has been recorded yet, or --store names another place."

@@ -115,6 +115,17 @@ def test_an_assignment_that_was_tampered_with_is_found(store: Store) -> None:
     assert (finding.rows, finding.examples) == (1, (other.id,))
 
 
+def test_sessions_of_another_seed_are_named_and_not_called_tampered_with(store: Store) -> None:
+    with store.db.conn as connection:
+        connection.execute("UPDATE trial SET seed = 'another'")
+    assert not audit(store, "t-1").is_sound
+    with store.db.conn as connection:
+        connection.execute("INSERT INTO incident VALUES ('other-seed-s-1', 's-1', 'other_seed', 1, NULL, 1, ?)", [NOW])
+    found = audit(store, "t-1")
+    assert found.is_sound
+    assert any("merged from a database with another seed" in note for note in found.notes)
+
+
 def test_shares_that_are_not_the_manifests_are_found(store: Store) -> None:
     drawn = draw(SEED, "e-other", Propensities(1.0, 0.0, 0.0), 0.5)
     row = dataclasses.replace(

@@ -135,6 +135,25 @@ def test_another_seed_is_told_because_assignments_cannot_be_drawn_again(anna: Pa
     assert merge(team, anna).warnings == []
 
 
+def test_sessions_of_another_seed_are_marked_and_count_all_the_same(anna: Path, team: Path, tmp_path: Path) -> None:
+    merge(team, anna)
+    other = keep(tmp_path / "other.db", Work(session="s-cleo", seed="0ther", developer="cleo"))
+    merge(team, other)
+    merge(team, other)
+    with Store(team) as store:
+        assert store.rows("SELECT session, count FROM incident WHERE kind = 'other_seed'") == [
+            {"session": "s-cleo", "count": 1}
+        ]
+    source = SqliteSource(team)
+    try:
+        found = gather(source)
+    finally:
+        source.close()
+    assert "cleo" in found.sessions.developers
+    assert len(found.sessions.developers) == 2
+    assert found.incidents["other_seed"] == 1
+
+
 def test_a_file_cannot_be_merged_into_itself(anna: Path) -> None:
     with pytest.raises(EvidenceError, match="into itself"):
         merge(anna, anna)
