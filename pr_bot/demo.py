@@ -4,7 +4,6 @@ The arms are real processes asked over real HTTP. Without a configuration of one
 that know a few rules: enough to see every step, and no evidence about any model.
 """
 
-import html
 import importlib
 import importlib.util
 import json
@@ -13,6 +12,7 @@ import re
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +25,7 @@ from codetrial.config import Config, load
 from codetrial.errors import ReviewError
 from codetrial.records import Origin
 from pr_bot.collecting import collect
+from pr_bot.demo_page import page, report_of
 from pr_bot.diff import Diff, local_diff
 from pr_bot.git import Repository
 from pr_bot.github import Api
@@ -129,24 +130,30 @@ def _play(hub: Any, bot: Bot, api: Api, repository: Repository, candidate: Candi
     )
     pull = hub.open_pull(repo, {}, head=candidate.head, title=candidate.title, by="ada")
     done = bot.review(api, NAME, pull.number)
-    lines = [f"Pull request: {candidate.title}", done.detail]
+    lines = [f"Pull request: {candidate.title}"]
     own = [comment for comment in pull.comments if last_marker(comment.body)]
-    lines += _person(hub, repo, pull, own)
+    happened = [done.detail, *_person(hub, repo, pull, own)]
     first = collect(bot, api)
     hub.merge(repo, pull)
     hub.clock.advance(days=8)
     last = collect(bot, api, now=hub.clock.now())
-    lines.append(f"Collected {first.signals} signals, and {last.signals} more after the window closed.")
-    lines += _outcomes(bot)
-    page = target / "review.html"
-    page.write_text(_page(candidate, pull, own, lines), encoding="utf-8")
-    lines.append(f"The page: {page}")
-    lines.append(f"The report: codetrial report --door reviews --store {target / 'codetrial.db'}")
+    happened.append("Ada merges it, and a week passes.")
+    happened.append(f"Collected {first.signals} signals, and {last.signals} more after the window closed.")
+    database = target / "codetrial.db"
+    report = report_of(database, target / "report.html")
+    shown = page(
+        candidate.title, candidate.diff, pull, own, happened=happened, store=bot.store, state=bot.state,
+        arms={label: definition.name for label, definition in bot.trial.definitions.items()}, report=report,
+    )  # fmt: skip
+    (target / "review.html").write_text(shown, encoding="utf-8")
+    lines += [*happened, *_outcomes(bot), f"The report says: {report.partition(chr(10))[0]}"]
+    lines.append(f"To look at: {target / 'review.html'}, and the whole report: {target / 'report.html'}")
+    lines.append(f"As text: codetrial report --door reviews --store {database}")
     return "\n".join(lines)
 
 
 def _person(hub: Any, repo: Any, pull: Any, own: list[Any]) -> Iterator[str]:
-    """What the scripted person does: takes one suggestion, likes one finding, refutes one."""
+    """What the scripted people do: take one suggestion, like one finding, refute one, and mend a line by hand."""
     taken = next((c for c in own if "```suggestion" in c.body and c.line is not None), None)
     if taken is not None:
         hub.commit_suggestion(repo, pull, taken, by="ada")
@@ -159,6 +166,12 @@ def _person(hub: Any, repo: Any, pull: Any, own: list[Any]) -> Iterator[str]:
     if len(others) > 1:
         hub.reply(repo, pull, others[1], "This is intentional.", by="ada")
         yield f"Ada refutes the finding at {others[1].path}:{others[1].original_line}."
+    by_hand = [comment for comment in others[2:] if comment.path.endswith(".py") and comment.line is not None]
+    if by_hand:
+        lines = (repo.text(pull.head, by_hand[0].path) or "").split("\n")
+        lines[by_hand[0].line - 1] += "  # looked at again"
+        hub.push(repo, pull, {by_hand[0].path: "\n".join(lines)}, message="Look at it again")
+        yield f"Ada changes the flagged line at {by_hand[0].path}:{by_hand[0].original_line} by hand."
 
 
 def _outcomes(bot: Bot) -> list[str]:
@@ -181,6 +194,16 @@ _FILE = re.compile(r"^## (\S.*?)(?: \(was .*\))? \[\w+\]$")
 
 Rule = tuple[re.Pattern[str], str, str, Callable[[str], str | None]]
 
+MOST_OF_A_RULE = 3
+"""More of the same would only be more of the same."""
+
+
+def _grouped(line: str) -> str:
+    return _LONG_NUMBER.sub(lambda match: f"{int(match[0]):_}", line, count=1)
+
+
+_LONG_NUMBER = re.compile(r"(?<![\w.\"'#/-])[1-9]\d{4,}(?![\w.\"'])")
+
 _RULES: dict[str, tuple[Rule, ...]] = {
     "careful": (
         (re.compile(r"\bexcept( Exception)?:"), "Catches everything", "A typo in the block would be swallowed as well.",
@@ -190,14 +213,19 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         (re.compile(r"\bopen\((?!.*encoding)"), "Opens a file without an encoding", "The platform's default differs.",
          lambda _: None),
         (re.compile(r"\bassert \w"), "Checks with assert", "Assertions vanish under optimisation.", lambda _: None),
+        (_LONG_NUMBER, "A long number is easily misread", "Groups of three digits can be told apart.", _grouped),
+        (re.compile(r"\bwhile True\b"), "A loop without an end", "Nothing here says when it ends.", lambda _: None),
     ),
     "busy": (
         (re.compile(r"^\s+return \w+$"), "Returns without a check", "The caller cannot tell failure from success.",
-         lambda line: line + "  # checked above"),
-        (re.compile(r"\bexcept( Exception)?:"), "Catches everything there is", "A typo would be swallowed as well.",
          lambda _: None),
         (re.compile(r"\bfor \w+ in range\("), "Loops by index", "The elements can be iterated over.", lambda _: None),
         (re.compile(r"^\s*def \w+\(.*\):$"), "Has no types", "Callers have to guess its types.", lambda _: None),
+        (_LONG_NUMBER, "This long number is easily misread", "Its groups of three digits cannot be told apart.",
+         _grouped),
+        (re.compile(r"^.{105,}$"), "A line too long to read at once", "Two statements would say the same.",
+         lambda _: None),
+        (re.compile(r"\blambda\b"), "A function without a name", "A name would say what it is for.", lambda _: None),
     ),
 }  # fmt: skip
 
@@ -205,18 +233,21 @@ _RULES: dict[str, tuple[Rule, ...]] = {
 def _scripted(name: str, prompt: str) -> str:
     path = ""
     found: list[dict[str, object]] = []
+    used: Counter[str] = Counter()
     for line in prompt.split("\n"):
         if (title := _FILE.match(line)) is not None:
             path = title[1]
             continue
         added = _LINE.match(line)
         for pattern, headline, why, mend in _RULES[name]:
-            if added is None or not pattern.search(added[2]) or len(found) >= 8:
+            if added is None or not pattern.search(added[2]) or used[headline] >= MOST_OF_A_RULE:
                 continue
+            used[headline] += 1
+            better = mend(added[2])
             found.append({
                 "path": path, "side": "RIGHT", "start_line": int(added[1]), "end_line": int(added[1]),
-                "quote": added[2].strip(), "severity": "minor", "category": "bug", "title": headline, "body": why,
-                "suggestion": mend(added[2]),
+                "quote": added[2].strip(), "severity": "minor" if better is None else "major", "category": "bug",
+                "title": headline, "body": why, "suggestion": better,
             })  # fmt: skip
     return json.dumps({"findings": found})
 
@@ -256,7 +287,8 @@ def _arms(config_file: Path | None, target: Path) -> Iterator[Config]:
                 f'[arms.{label}]\nname = "scripted: {model}"\napi = "openai-chat"\nmodel = "{model}"\nurl = "{url}"\n'
                 for label, model in (("a", "careful"), ("b", "busy"))
             )
-            + "[review]\npost_share = 0.6\n"
+            # What can be taken with a button is always posted, so that every demo has something to take.
+            + '[review]\npost_share = 0.5\nalways_post = ["major"]\n'
         )
         os.environ.setdefault("CODETRIAL_DATA_DIR", str(target))
         yield load(target, config_file=path)
@@ -264,29 +296,3 @@ def _arms(config_file: Path | None, target: Path) -> Iterator[Config]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-# --- the page ------------------------------------------------------------------------------------------------------
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem; color: #1f2328 }
-article { border: 1px solid #d1d9e0; border-radius: 6px; margin: 1rem 0; padding: .8rem 1rem }
-pre { background: #f6f8fa; padding: .7rem; overflow-x: auto; white-space: pre-wrap }
-.place { color: #59636e; font-family: ui-monospace, monospace; font-size: 13px }
-"""
-
-
-def _page(candidate: Candidate, pull: Any, own: list[Any], lines: list[str]) -> str:
-    """What stood on the pull request, as text: nothing of it is rendered, so nothing of it can act."""
-    parts = [f"<h1>{html.escape(candidate.title)}</h1>"]
-    parts += [f"<article><pre>{html.escape(review.body)}</pre></article>" for review in pull.reviews if review.body]
-    for comment in own:
-        reactions = " ".join(f"{r['content']} by {r['user'].login}" for r in comment.reactions)
-        place = f"{comment.path}:{comment.original_line} {reactions}"
-        parts.append(
-            f'<article><div class="place">{html.escape(place)}</div><pre>{html.escape(comment.body)}</pre></article>'
-        )
-    parts.append("<h2>What happened</h2><pre>" + html.escape("\n".join(lines)) + "</pre>")
-    head = f'<meta charset="utf-8"><title>codetrial: a review</title><style>{_STYLE}</style>'
-    body = "\n".join(parts)
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'

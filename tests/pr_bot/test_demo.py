@@ -31,6 +31,12 @@ def test_the_demo_goes_from_a_commit_to_outcomes_and_a_page(working_copy: Workin
     assert "Ada commits the suggestion" in found.output
     page = (keep / "review.html").read_text()
     assert "Load things &lt;script&gt;" in page
+    assert "<script" not in page
+    assert page.count('class="add flagged"') == page.count("<article>") - 1, "each comment stands beneath its line"
+    for seen in ("scripted: careful", "held back", "resolved by ada", "This is intentional.", "Not yet"):
+        assert seen in page, seen
+    assert (keep / "report.html").exists()
+    assert "The report says: Not yet" in found.output
     with Store(keep / "codetrial.db", readonly=True) as store:
         outcomes = {row["outcome"] for row in store.rows("SELECT outcome FROM outcome WHERE rule LIKE 'final%'")}
         assert "committed" in outcomes
