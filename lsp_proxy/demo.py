@@ -22,6 +22,7 @@ from analysis.store import Store
 from codetrial.arms import local
 from codetrial.errors import EvidenceError, ProxyError
 from codetrial.paths import cache_dir
+from codetrial.records import Origin
 from lsp_proxy.editor_client import INLINE_EDITOR, MENU_EDITOR, EditorClient, EditorProfile
 from lsp_proxy.typist import Deed, Habits, Pace, TruthLog, Typist, pick_edits
 
@@ -326,13 +327,19 @@ class _Run:
 
 def report(options: DemoOptions, result: DemoResult, console: Console) -> None:
     """Say what was typed, then what `codetrial report` says about everything in the database."""
-    from analysis.commands import commands
+    from analysis.report import make, write_html
+    from analysis.report.terminal import render
+    from analysis.source import SqliteSource
 
     console.print(
         f"{'Interrupted: ' if result.was_interrupted else ''}typed {result.chars} characters in "
         f"{_count(result.sessions, 'session')}, asked {result.asked} times, saw {_count(result.shown, 'suggestion')}."
     )
-    [command] = [c for section in commands.values() for c in section if c.name == "report"]
-    arguments = ["--store", str(options.store), "--origin", "replay", "--html", str(options.html)]
-    command.main(arguments, prog_name="codetrial report", standalone_mode=False)
-    console.print(f"Page: {options.html}\nDatabase: {options.store} (codetrial report --store {options.store})")
+    source = SqliteSource(options.store)
+    try:
+        found = make(source, origin=Origin.REPLAY)
+    finally:
+        source.close()
+    write_html(found, options.html)
+    render(found, console)
+    console.print(f"\nPage: {options.html}\nDatabase: {options.store} (codetrial report --store {options.store})")
