@@ -1,5 +1,6 @@
 """What `codetrial install` writes, and that it can all be taken back."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -203,3 +204,12 @@ def test_lengths_of_time(text: str, seconds: float) -> None:
 def test_what_is_no_length_of_time_is_said(text: str) -> None:
     with pytest.raises(ConfigError, match="write 30m"):
         read_duration(text)
+
+
+def test_every_editor_is_documented() -> None:
+    folder = Path(__file__).parents[2] / "docs" / "editors"
+    text = "".join(path.read_text() for path in folder.glob("*.md"))
+    for editor in EDITORS:
+        assert re.search(rf"\b{editor}\b", text), editor
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text):
+        assert (folder / picture).exists(), picture

@@ -125,6 +125,33 @@ async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
+async def test_helix_takes_it_at_two_cursors(desk: Desk) -> None:
+    (desk.project / "main.py").write_text(PROGRAM + "value = \n")
+    languages = desk.home / "config" / "helix" / "languages.toml"
+    languages.parent.mkdir(parents=True)
+    languages.write_text(HELIX.format(command=f'"{language_server()[0]}"'))
+    await asyncio.to_thread(codetrial, "install", "helix", environment=desk.environment())
+    with terminal(desk.home, desk.project, desk.environment(), program("hx"), "main.py") as helix:
+        await until(desk.is_recording, "the evaluator starts")
+        helix.write("4ggCA")
+        helix.write("json.")
+        for _ in range(10):
+            if await appears(lambda: OFFERED in helix.screen(), 2.0):
+                break
+            helix.keys("C-x")
+        else:
+            pytest.fail("our item never came into the menu")
+        helix.keys("C-n")
+        await until(lambda: helix.screen().count(f"value = {SUGGESTION}") == 2, "both cursors show it")
+        helix.keys("Enter", "Escape")
+        helix.write(":w")
+        helix.keys("Enter")
+        written = desk.project / "main.py"
+        await until(lambda: written.read_text().count(f"value = {SUGGESTION}\n") == 2, "it is on disk twice")
+        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+    assert [row["outcome"] for row in found].count("accepted") == 1, "one suggestion, taken once"
+
+
 async def emacs_ready(desk: Desk, settings: str) -> None:
     assert shutil.which("emacs"), "emacs is missing: run tests/editors/install.sh as root"
     init = desk.home / ".emacs.d" / "init.el"
@@ -208,7 +235,7 @@ async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
     # Two processes: the launcher of this build is not the program that the screen's half would start the other with.
     screen = [program("nvim"), "--server", str(desk.home / "nvim.sock"), "--remote-ui"]
     with (
-        desk.neovim(program("nvim")) as inside,
+        desk.neovim(program("nvim"), "vim.o.termguicolors = true\n") as inside,
         terminal(desk.home, desk.project, desk.environment(), *screen) as neovim,
     ):
         await until(lambda: inside.lua("#vim.lsp.get_clients({bufnr = 0})") == "1", "the server attaches")
