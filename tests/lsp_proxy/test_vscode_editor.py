@@ -15,6 +15,7 @@ import pytest
 from playwright.async_api import Locator, Page, async_playwright, expect
 
 from codetrial import __version__
+from lsp_proxy import control
 from lsp_proxy.demo import language_server
 from lsp_proxy.editors.vscode import IDENTIFIER
 from tests.codetrial.streaming import Received, Script, StreamingServer
@@ -57,16 +58,19 @@ class VSCodeDesk(Desk):
         lines = "".join(f'  "codetrial.{name}": {json.dumps(value)},\n' for name, value in settings.items())
         self.settings.write_text(SETTINGS.replace("{\n", "{\n" + lines, 1))
 
-    def states(self, surroundings: dict[str, str]) -> set[str]:
-        """Of the running proxies, as the command line shows them."""
-        return {
-            proxy["state"] for proxy in json.loads(codetrial("status", "--json", environment=surroundings))["proxies"]
-        }
+    def states(self) -> set[str]:
+        """Of the running proxies, as `codetrial status` shows them; two run where there is a language server."""
+        found = [proxy.state for proxy in control.proxies()]
+        return set(found) if len(found) == (2 if (self.project / ".venv").exists() else 1) else set()
+
+    def suggests(self) -> bool:
+        return self.states() == {"suggests in the text"}
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncIterator[VSCodeDesk]:
+async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VSCodeDesk]:
     made = VSCodeDesk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
+    monkeypatch.setenv("CODETRIAL_DATA_DIR", str(made.store.parent))
     made.project.mkdir()
     (made.project / "main.py").write_text(PROGRAM)
     made.settings.parent.mkdir(parents=True)
@@ -158,7 +162,7 @@ async def test_ghost_text_appears_and_tab_takes_it(desk: VSCodeDesk) -> None:
     async with workbench(desk, surroundings) as page:
         await expect(status(page)).to_have_attribute("aria-label", re.compile("suggests"))
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         if folder := os.environ.get("CODETRIAL_CAPTURES"):
@@ -192,10 +196,10 @@ async def test_the_language_server_works_and_a_pause_silences_suggestions_only(d
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await asyncio.to_thread(codetrial, "pause", environment=surroundings)
         await expect(status(page)).to_have_attribute("aria-label", "codetrial: paused")
-        await until(lambda: desk.states(surroundings) == {"paused"}, "the proxies are silent")
+        await until(lambda: desk.states() == {"paused"}, "the proxies are silent")
         await page.keyboard.type("j")
         # The server's own list, and its opinion of half a line.
         await expect(page.locator(".suggest-widget.visible")).to_contain_text("json")
@@ -205,7 +209,7 @@ async def test_the_language_server_works_and_a_pause_silences_suggestions_only(d
         await status(page).click()
         await page.locator(".quick-input-list .monaco-list-row", has_text="Resume").click()
         await expect(status(page)).to_have_attribute("aria-label", "codetrial: suggests")
-        await until(lambda: "paused" not in desk.states(surroundings), "the proxies speak again")
+        await until(desk.suggests, "the proxies speak again")
         await written(page).click()
         await page.keyboard.press("Control+End")
         await page.keyboard.type("value = js")
@@ -218,7 +222,7 @@ async def test_suggestions_appear_also_where_there_is_no_server_to_wrap(desk: VS
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.rb", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -233,7 +237,7 @@ async def test_a_server_that_is_missing_is_named_and_suggestions_appear_all_the_
     async with workbench(desk, surroundings) as page:
         await notification(page, "The language server no-such-server for python was not found")
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
 
@@ -256,7 +260,7 @@ async def test_a_word_taken_with_its_own_key_is_partly_accepted(desk: VSCodeDesk
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Control+ArrowRight")
@@ -273,7 +277,7 @@ async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: VSCodeDesk)
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -291,7 +295,7 @@ async def test_a_suggestion_taken_within_closed_brackets_is_written_once(desk: V
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.type("json.loads(")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -310,7 +314,7 @@ async def test_with_two_cursors_both_lines_get_it_and_it_counts_once(desk: VSCod
     await start(desk, surroundings)
     async with workbench(desk, surroundings) as page:
         await open_at(page, "main.py", "4:9")
-        await until(desk.is_recording, "the evaluator starts", READY_S)
+        await until(desk.suggests, "the evaluators start", READY_S)
         await page.keyboard.press("Control+Shift+p")
         await page.keyboard.type("Add Cursor Below")
         await page.locator(".quick-input-list .monaco-list-row", has_text="Add Cursor Below").first.click()
