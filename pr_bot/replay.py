@@ -71,6 +71,8 @@ class Replayed:
     skipped: Counter[str]
     stopped: str | None
     spent_usd: float = 0.0
+    complaint: str = ""
+    """What the repository's tests said when they failed by themselves."""
 
 
 async def replay_reviews(
@@ -121,6 +123,7 @@ async def replay_reviews(
         skipped=workshop.skipped,
         stopped=replay.stopped,
         spent_usd=spending.usd,
+        complaint=workshop.complaint,
     )
 
 
@@ -352,10 +355,13 @@ def _found(note: Mapping[str, Any], label: ArmLabel, table: _Findings) -> bool:
 
 
 def _difference(values: Any) -> Interval | None:
-    """One defect a change, so each value is a cluster."""
+    """One defect a change, so each value is a cluster. None as long as everything from -1 to 1 is possible."""
     if len(values) >= MIN_CLUSTERS:
         return cluster_ratio(values, np.ones_like(values)).last
-    return empirical_bernstein(values, value_range=2.0).last
+    interval = empirical_bernstein(values, value_range=2.0).last
+    if interval is None or (interval.low <= -1 and interval.high >= 1):
+        return None
+    return Interval(interval.estimate, max(-1.0, interval.low), min(1.0, interval.high))
 
 
 def _arm(
@@ -414,7 +420,9 @@ def print_recall(recalls: Sequence[Recall], console: Console) -> None:
             f"Both found {recall.both}, only A {recall.only_a}, only B {recall.only_b}, neither {recall.neither}.",
             highlight=False,
         )
-        if recall.difference is not None:
+        if recall.difference is None:
+            console.print(f"Recall A - B: not yet; {recall.defects} defects say too little.", highlight=False)
+        else:
             estimate, low, high = (100 * value for value in recall.difference)
             console.print(f"Recall A - B: {estimate:+.1f} pp [{low:+.1f}, {high:+.1f}].", markup=False, highlight=False)
 
@@ -477,6 +485,8 @@ def run(
     if done.skipped:
         left = ", ".join(f"{count} {reason}" for reason, count in done.skipped.most_common())
         notes.print(f"Left out: {left}.", markup=False, highlight=False)
+    if done.complaint:
+        notes.print(f"The tests said:\n{done.complaint}", markup=False, highlight=False)
     if done.stopped is not None:
         notes.print(f"Stopped early: {done.stopped}. The same command goes on from here.", markup=False)
         raise SystemExit(3)

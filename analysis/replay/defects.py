@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Case", "Defect", "Mutation", "Workshop", "mutations"]
 
+COMPLAINT_LINES = 3
 MAX_FILE_BYTES = 400_000
 MAX_FILES = 30
 """In one change; what touches more was a move or a release."""
@@ -145,6 +146,8 @@ class Workshop:
         import git
 
         self.skipped: Counter[str] = Counter()
+        self.complaint = ""
+        """The end of what the tests printed when they failed by themselves, the first time."""
         self._history = history
         self._seed = seed
         self._folder = working_folder("reviews")
@@ -193,6 +196,7 @@ class Workshop:
         healthy = await self._tested(tests, sandbox, limit_s)
         if not healthy.passed:
             self.skipped[f"tests fail before anything is changed ({healthy.reason})"] += 1
+            self.complaint = self.complaint or "\n".join(healthy.output.strip().splitlines()[-COMPLAINT_LINES:])
             return None
         for mutation in found[:tries]:
             # Anew each time: what the tests left behind, links out of the folder included, must not be written through.

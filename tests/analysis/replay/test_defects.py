@@ -115,8 +115,9 @@ async def test_the_persons_repository_is_only_read(shop: Path, workshop: Worksho
 
 
 async def test_tests_that_fail_already_are_skipped_and_counted(workshop: Workshop) -> None:
-    assert await seeded(workshop, ("python", "-c", "raise SystemExit(3)")) is None
+    assert await seeded(workshop, ("python", "-c", "print('no such table'); raise SystemExit(3)")) is None
     assert dict(workshop.skipped) == {"tests fail before anything is changed (exit_3)": 1}
+    assert workshop.complaint == "no such table"
 
 
 async def test_tests_that_hang_are_skipped_and_counted(workshop: Workshop) -> None:
