@@ -37,8 +37,10 @@ MERGE_BUDGET_NS = 20 * MS
 INLINE_DEADLINE_NS = 5 * SECOND
 TICK_NS = SECOND // 2
 """A pause takes effect within a second."""
-GRACE_NS = 2 * SECOND
-"""A server whose editor has vanished may take so long to end by itself."""
+GRACE_NS = 5 * SECOND
+"""A server whose editor has vanished may take so long to end by itself: it first answers what it has read."""
+FORCE_AFTER_S = 2.0
+"""One that was signalled gets the next signal after that."""
 GRACE_AFTER_EXIT_NS = 10 * SECOND
 """One that was asked to exit may write its caches."""
 DRAIN_S = 1.0
@@ -331,7 +333,7 @@ class Relay:
         """End the server as the signal would have ended it, then with more force."""
         for force in (number, signal.SIGTERM, signal.SIGKILL):
             self._signal_server(force)
-            time.sleep(GRACE_NS / SECOND)
+            time.sleep(FORCE_AFTER_S)
         os._exit(128 + number)
 
     def _signal_server(self, number: int) -> None:
