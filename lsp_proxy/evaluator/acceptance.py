@@ -17,7 +17,7 @@ from rapidfuzz.distance import Levenshtein, Prefix
 
 from analysis.scores import MOSTLY_KEPT, kept_share
 from codetrial.records import ArmLabel, OutcomeClass, Surface
-from lsp_proxy.evaluator.edits import Edit, Point, Span
+from lsp_proxy.evaluator.edits import Edit, Point, Span, rewritten
 
 __all__ = ["Offer", "Readable", "Rhythm", "Verdict"]
 
@@ -220,6 +220,8 @@ class Offer:
             self._typed -= len(self._want) - self._settled_matched
             self._take("whole_insertion" if not self._parts else "parts", self._settled_matched, now_ns)
         self._settled_matched, self._settled_ns = self._matched, now_ns
+        if self._agrees:
+            self._mend_start(document)
         if (self._rule is not None or self._parts) and now_ns < self._taken_ns + self.rhythm.deleted_ns:
             self._standing = self._stands_there(document)
         if not self.is_open or self._agrees:
@@ -227,6 +229,18 @@ class Offer:
         elif self._diverged_ns is None:
             self._diverged_ns = now_ns
         return is_taken
+
+    def _mend_start(self, document: Readable) -> None:
+        """Put the left edge behind a context that was deleted and written again, or an undo would not come to it."""
+        start = self.span.start
+        line_start = Point(start.line, 0)
+        if squeeze(document.between(line_start, start)) == squeeze(self.context):
+            return
+        end = self.span.end
+        line = document.between(line_start, end if end.line == start.line else Point(start.line + 1, 0))
+        column = rewritten(self.context, line)
+        if column is not None and column > start.column:
+            self.span.start = min(Point(start.line, column), end)
 
     def _was_too_fast(self, now_ns: int) -> bool:
         """Whether this notification's keystrokes, one by one, completed it faster than anybody types.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rapidfuzz.distance import Indel
 
-__all__ = ["Edit", "Point", "Span", "after", "follow", "refine", "rotate"]
+__all__ = ["Edit", "Point", "Span", "after", "follow", "refine", "rewritten", "rotate"]
 
 REFINE_TOKENS = 6_000
 """Above this many tokens a replacement is compared by lines alone."""
@@ -91,6 +91,30 @@ class Span:
         end = follow(self.end, edit, moves=self.grows or self.start == self.end)
         self.start, self.end = start, max(start, end)
         return touches
+
+
+def rewritten(context: str, line: str) -> int | None:
+    """Where in a line, given up to a span's end, the span begins if its context was written anew.
+
+    Editors that delete the word before the cursor to insert it again with its rest leave the left edge before that word.
+
+    Args:
+        context: What stood before the span when it was opened; white space does not count.
+
+    Returns:
+        The column; None if the line does not begin with the context.
+    """
+    wanted = "".join(context.split())
+    seen = 0
+    for column, character in enumerate(line):
+        if seen == len(wanted):
+            return column
+        if character.isspace():
+            continue
+        if character != wanted[seen]:
+            return None
+        seen += 1
+    return len(line) if seen == len(wanted) else None
 
 
 def refine(edit: Edit) -> Sequence[Edit]:

@@ -28,7 +28,7 @@ from lsp_proxy.evaluator.edits import Span
 from lsp_proxy.evaluator.episodes import Episode, Episodes
 from lsp_proxy.evaluator.observer import Observer
 from lsp_proxy.evaluator.recorder import Recorder
-from lsp_proxy.evaluator.requests import Request, completion_list, inline_list
+from lsp_proxy.evaluator.requests import Request, completion_list, inline_list, one_line_list
 
 __all__ = ["Arrival", "Desk"]
 
@@ -79,6 +79,8 @@ class Setting:
     encoding: Callable[[], str]
     confirms_delivery: bool
     """False in a session without a relay: then what is answered counts as delivered."""
+    menu_is_one_line: bool = False
+    """The client's menu inserts no more than one line of an item."""
 
 
 class Desk:
@@ -316,14 +318,15 @@ class Desk:
         """Offer the shown arm's suggestion. One that comes after typing went on may still answer the next request."""
         request = arrival.request
         view = self._observer.documents.view(request.uri)
-        if view is None or arrival.watch.span.is_swallowed:
+        text = self._showable(request, suggested.text)
+        if view is None or arrival.watch.span.is_swallowed or not text.strip():
             return None
         offer = Offer(
             suggestion=suggested.id,
             task=request.id,
             label=ArmLabel(episode.shown.value),
             surface=request.surface,
-            text=suggested.text,
+            text=text,
             language=request.language,
             span=Span(arrival.watch.span.start, arrival.watch.span.end),
             context=request.context,
@@ -335,15 +338,22 @@ class Desk:
         if rest is None:
             return None
         self._observer.offer(offer, request.uri)
-        if rest != suggested.text and request.surface is Surface.INLINE:
+        if rest != text and request.surface is Surface.INLINE:
             return None  # An inline answer for a cursor that has moved is thrown away by the editor.
-        return self._render(request, suggested.text, suggested.id)
+        return self._render(request, text, suggested.id)
+
+    def _showable(self, request: Request, text: str) -> str:
+        """What of a suggestion the editor can insert."""
+        is_cut = self._setting.menu_is_one_line and request.surface is Surface.MENU
+        return text.partition("\n")[0] if is_cut else text
 
     def _render(self, request: Request, text: str, token: str) -> dict[str, Any] | None:
-        build = inline_list if request.surface is Surface.INLINE else completion_list
-        rendered = build(
-            request, text, token=token, command=self._setting.accept_command, encoding=self._setting.encoding()
-        )
+        command, encoding = self._setting.accept_command, self._setting.encoding()
+        if request.surface is Surface.INLINE:
+            rendered = inline_list(request, text, token=token, command=command, encoding=encoding)
+        else:
+            build = one_line_list if self._setting.menu_is_one_line else completion_list
+            rendered = build(request, text, token=token, command=command, encoding=encoding)
         if rendered is not None and not self._setting.confirms_delivery:
             self._observer.delivered(token, was_delivered=True, reason=None, at_ns=now_ns())
         return rendered

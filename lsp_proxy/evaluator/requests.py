@@ -18,10 +18,11 @@ from lsp_proxy.evaluator.documents import View
 from lsp_proxy.evaluator.edits import Point
 from lsp_proxy.evaluator.recorder import Recorder
 
-__all__ = ["Request", "completion_list", "inline_list", "read_request", "relative_path"]
+__all__ = ["Request", "completion_list", "inline_list", "one_line_list", "read_request", "relative_path"]
 
 LABEL_CHARS = 60
 _WORD_BEFORE = re.compile(r"\w*$")
+_SNIPPET_SPECIAL = re.compile(r"[\\$}]")
 _TRIGGERS = {1: "invoked", 2: "automatic"}
 
 
@@ -214,6 +215,20 @@ def completion_list(request: Request, text: str, *, token: str, command: str | N
     if command is not None:
         item["command"] = _command(command, token)
     return {"isIncomplete": False, "items": [item]}
+
+
+def one_line_list(request: Request, text: str, *, token: str, command: str | None, encoding: str) -> dict[str, Any]:
+    """The same for Neovim's own menu and a text of one line.
+
+    Of a plain text edit that menu inserts what stands before the first blank (0.11). Of a snippet it inserts the label,
+    and expands the snippet in its place if the person has switched that on: both come to the same text here.
+    """
+    made = completion_list(request, text, token=token, command=command, encoding=encoding)
+    [item] = made["items"]
+    whole = item["textEdit"]["newText"]
+    item |= {"label": whole, "filterText": whole, "insertTextFormat": 2}
+    item["textEdit"]["newText"] = _SNIPPET_SPECIAL.sub(r"\\\g<0>", whole)
+    return made
 
 
 def _command(name: str, token: str) -> dict[str, Any]:

@@ -37,8 +37,8 @@ T = TypeVar("T")
 SECOND_NS = 1_000_000_000
 IDLE_TICK_S = 1.0
 """Nothing that is due waits longer; in a replay it is divided by the time scale."""
-GATHERING_CLIENTS = frozenset({"neovim"})
-"""Clients known to send what was typed within a short time as one change."""
+NEOVIM = "neovim"
+"""Tells together what was typed within a short time, and inserts no more than one line from its own menu."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ class EvaluatorSession:
         root = repository.root or opening.root
         self._root = root
         links.writer.offer(self._session_row(repository.identity, repository.email))
+        is_neovim = (opening.client_name or "").lower() == NEOVIM
         self._recorder = Recorder(links.writer, opening.session, self._config.store.store_text)
         if scale != 1:
             self._recorder.incident("time_scale", scale=scale)
@@ -99,7 +100,7 @@ class EvaluatorSession:
             ],
             rhythm=Rhythm().scaled(scale),
             now=now_ns,
-            gathers_keystrokes=(opening.client_name or "").lower() in GATHERING_CLIENTS,
+            gathers_keystrokes=is_neovim,
         )
         self.observer.documents.encoding = opening.encoding
         resume = Resume(links.store, links.trial.id)
@@ -117,6 +118,7 @@ class EvaluatorSession:
                 accept_command=opening.accept_command,
                 encoding=lambda: self.observer.documents.encoding,
                 confirms_delivery=opening.confirms_delivery,
+                menu_is_one_line=is_neovim,
             ),
             episodes=Episodes(
                 trial=links.trial,

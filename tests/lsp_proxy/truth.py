@@ -651,6 +651,11 @@ class NeovimHands:
         await self._neovim.call("nvim_command", f"silent edit {path}")
         await self._until(_ATTACHED, READY_S)
         await self._session.ready()
+        if self.surface == "menu":
+            # The first list of all takes the language server seconds.
+            await self._keys("A<C-x><C-o>")
+            await self._until("return vim.fn.pumvisible() == 1", READY_S)
+            await self._close_menu()
 
     async def open(self, case: Case) -> bool:
         path = self._session.write(case)
@@ -668,8 +673,13 @@ class NeovimHands:
             await self._keys("<C-x><C-o>")
             if await self._appears(f"return (function() {_OFFERED} end)() >= 0", within_s=2.5):
                 return True
-            await self._keys("<C-e>")
+            await self._close_menu()
         return False
+
+    async def _close_menu(self) -> None:
+        """Without a menu this key would copy a character from the line below."""
+        if await self._lua("return vim.fn.pumvisible() == 1"):
+            await self._keys("<C-e>")
 
     async def take(self) -> None:
         await self._take(None)
@@ -691,8 +701,7 @@ class NeovimHands:
         await until(is_there, SHOWN_S)
 
     async def type(self, text: str) -> None:
-        if self.surface == "menu":
-            await self._keys("<C-e>")
+        await self._close_menu()
         lines = text.split("\n")
         for number, line in enumerate(lines):
             if number:
@@ -728,8 +737,7 @@ class NeovimHands:
         await self._lua(_FORMAT, change("\n".join(lines) + "\n"))
 
     async def paste_elsewhere(self, text: str) -> None:
-        if self.surface == "menu":
-            await self._keys("<C-e>")
+        await self._close_menu()
         await self._neovim.call("nvim_put", [text], "c", True, True)
 
     async def close(self) -> None:

@@ -333,6 +333,23 @@ def test_a_part_that_is_deleted_much_later_was_taken() -> None:
 NEOVIM_MENU = ("l", "oads(text_from_the_model)")
 
 
+@pytest.mark.parametrize("dialect", ["plain", "batched", "strokes"])
+def test_a_word_deleted_and_written_again_with_its_rest_can_be_undone_and_redone(dialect: str) -> None:
+    it = ScriptedEditor("from co\n", 7, dialect)
+    it.offer("llections import Counter", surface=Surface.MENU)
+    it.wait(1)
+    for at in (6, 5):
+        it.replace(at, at + 1, "")
+    it.insert("collections import Counter")
+    taken = it.text
+    it.wait(1)
+    it.undo_to("from co\n")
+    it.wait(1)
+    it.undo_to(taken)
+    it.wait(11)
+    assert outcome(it) == ("accepted", "whole_insertion")
+
+
 @pytest.mark.parametrize("gathers", [True, False])
 def test_a_menu_item_told_character_by_character_is_accepted(*, gathers: bool) -> None:
     it = ScriptedEditor("value = json.\n", 13, "strokes" if gathers else "batched")
