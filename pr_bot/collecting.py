@@ -164,7 +164,8 @@ def _read_pull(bot: Bot, api: Api, row: sqlite3.Row) -> tuple[Pull, bool]:
     return pull_of(row["repository"], raw), fetched.is_changed
 
 
-_KEPT = ("number", "title", "body", "user", "state", "draft", "head", "base", "merged_at", "closed_at", "updated_at")
+_KEPT = ("number", "title", "body", "user", "state", "draft", "head", "base", "merged_at", "closed_at", "updated_at",
+         "merge_commit_sha")  # fmt: skip
 
 
 def _head_is_new(bot: Bot, pull: Pull) -> bool:
@@ -366,8 +367,10 @@ def _outcome(row: sqlite3.Row, outcome: OutcomeClass, rule: str, detail: str | N
 class _Files:
     """Texts of several commits of one repository, each read once."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, pull: Pull) -> None:
         self._repository = repository
+        self._base = _base_before_the_merge(repository, pull)
+        self._merge_bases: dict[str, str] = {}
         self._sources: dict[str, Source] = {}
         self._names: dict[tuple[str, str], dict[str, str]] = {}
 
@@ -375,6 +378,14 @@ class _Files:
         if commit not in self._sources:
             self._sources[commit] = Source(self._repository, commit)
         return self._sources[commit].text(path)
+
+    def merge_base(self, commit: str, reviewed: str) -> str:
+        """Where the base's history and a commit's part, before any merge; `reviewed` is the one at the review."""
+        if commit not in self._merge_bases:
+            self._merge_bases[commit] = self._repository.merge_base(self._base, commit)
+        found = self._merge_bases[commit]
+        # Merged, and how the base was before is not known here: it holds the commit itself, and tells nothing.
+        return reviewed if found == commit else found
 
     def name_in(self, old: str, new: str, path: str) -> str:
         """What a file of one commit is called in another."""
@@ -394,14 +405,15 @@ def _line_signals(
     repository = bot.fetch(api, pull)
     if not repository.has_commit(pull.head_sha):
         raise GitError(f"The head of {pull.key} could not be fetched.")
-    files = _Files(repository)
-    tip = _base_tip(repository, api, pull) if is_over and pull.merged_at else None
+    needs_base = pull.merge_commit is not None and not repository.has_commit(pull.merge_commit)
+    tip = _base_tip(repository, api, pull) if pull.merged_at and (is_over or needs_base) else None
+    files = _Files(repository, pull)
     fates: dict[str, str] = {}
     for row in findings:
         if row["start_line"] is None or row["side"] != "RIGHT" or not repository.has_commit(row["head"]):
             fates[row["id"]] = "unknown"
             continue
-        signals, fate = _of_one(bot, repository, files, pull, row, tip)
+        signals, fate = _of_one(bot, repository, files, pull, row, tip if is_over else None)
         fates[row["id"]] = fate
         _write(bot, signals, total)
     return fates
@@ -436,10 +448,7 @@ def _track(repository: Repository, files: _Files, pull: Pull, row: sqlite3.Row, 
     if reviewed is None:
         return track("", None, 1, 1)
     now_path = files.name_in(row["head"], commit, row["path"])
-    merge_base = repository.merge_base(pull.base_sha, commit)
-    if merge_base == commit:
-        # Merged: the base holds the head itself, and tells nothing of what it was before.
-        merge_base = row["merge_base"]
+    merge_base = files.merge_base(commit, row["merge_base"])
     old_base = files.text(row["merge_base"], files.name_in(row["head"], row["merge_base"], row["path"]))
     new_base = files.text(merge_base, files.name_in(row["head"], merge_base, row["path"]))
     return track(
@@ -511,6 +520,16 @@ def _function_changed(files: _Files, pull: Pull, row: sqlite3.Row) -> bool:
 
 def _squeezed(lines: list[str]) -> str:
     return "".join("".join(lines).split())
+
+
+def _base_before_the_merge(repository: Repository, pull: Pull) -> str:
+    """The base as the author had it: after the merge the branch holds the author's own lines as well."""
+    if pull.merge_commit is None or not repository.has_commit(pull.merge_commit):
+        return pull.base_sha
+    try:
+        return repository.commit(f"{pull.merge_commit}^1")
+    except GitError:
+        return pull.base_sha
 
 
 def _base_tip(repository: Repository, api: Api, pull: Pull) -> str | None:
@@ -593,7 +612,7 @@ def _outside_incidents(bot: Bot, api: Api, pull: Pull) -> Iterator[Record]:
     if not places:
         return
     repository = bot.fetch(api, pull)
-    files = _Files(repository)
+    files = _Files(repository, pull)
     for place in places:
         reviewed = files.text(place["head"], place["path"])
         now = files.text(pull.head_sha, files.name_in(place["head"], pull.head_sha, place["path"]))

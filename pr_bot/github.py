@@ -143,6 +143,8 @@ class Pull:
     merged_at: str | None
     closed_at: str | None
     updated_at: str
+    merge_commit: str | None = None
+    """What the base branch got; before the merge it is GitHub's trial merge and means nothing."""
 
     @property
     def key(self) -> str:
@@ -428,6 +430,7 @@ def pull_of(repository: str, raw: Mapping[str, Any]) -> Pull:
         merged_at=raw.get("merged_at"),
         closed_at=raw.get("closed_at"),
         updated_at=raw.get("updated_at") or "",
+        merge_commit=raw.get("merge_commit_sha") if raw.get("merged_at") else None,
     )
 
 

@@ -292,6 +292,7 @@ class Hub:
             repo.set_ref("refs/heads/main", commit)
             pull.state, pull.merged_at, pull.merged_by = "closed", self.clock.text(), self.user(by)
             pull.closed_at = pull.updated_at = pull.merged_at
+            pull.merge_commit = commit
         self.emit(
             repo, "pull_request", {"action": "closed", "number": pull.number, "pull_request": pull}, self.user(by)
         )
@@ -495,7 +496,7 @@ class Hub:
             "user": pull.user.known(), "draft": pull.draft, "locked": False, "created_at": pull.created_at,
             "updated_at": pull.updated_at, "closed_at": pull.closed_at, "merged_at": pull.merged_at,
             "merged": pull.merged_at is not None, "merged_by": pull.merged_by.known() if pull.merged_by else None,
-            "merge_commit_sha": None, "author_association": "CONTRIBUTOR", "labels": [],
+            "merge_commit_sha": pull.merge_commit, "author_association": "CONTRIBUTOR", "labels": [],
             "head": {"ref": f"topic-{pull.number}", "sha": pull.head, "label": "x", "user": pull.user.known(),
                      "repo": head_repo},
             "base": {"ref": pull.base, "sha": main, "label": "x", "user": self.user("octo").known(),

@@ -115,6 +115,7 @@ class Pull:
     merged_at: str | None = None
     merged_by: User | None = None
     closed_at: str | None = None
+    merge_commit: str | None = None
     reviews: list[Review] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)
     issue_comments: list[dict[str, Any]] = field(default_factory=list)
