@@ -45,6 +45,7 @@ class Desk:
         self,
         folder: Path,
         *,
+        trial: str = CONFIG,
         evaluator: Sequence[str] = EVALUATOR,
         before: Sequence[str] = (),
         store: Path | None = None,
@@ -56,7 +57,7 @@ class Desk:
         self.project.mkdir()
         (self.project / "earlier.py").write_text(REPEATED)
         config = folder / "codetrial.toml"
-        config.write_text(CONFIG)
+        config.write_text(trial)
         env = {
             "CODETRIAL_DATA_DIR": str(folder / "data"),
             "CODETRIAL_USER_CONFIG": str(folder / "none"),
@@ -209,6 +210,16 @@ def test_one_that_eats_all_processors_costs_the_editor_nothing_to_speak_of(sit: 
         desk.finish()
     # Four processes that never sleep want both processors; they yield to everybody.
     assert statistics.median(beside) < 3 * statistics.median(alone) + 0.002
+
+
+@pytest.mark.parametrize("trial", ["[trial\n", CONFIG + "debonce_ms = 3\n", CONFIG.replace("ngram", "no such API")])
+def test_a_bad_configuration_is_said_once(sit: Sit, trial: str) -> None:
+    desk = sit(trial=trial)
+    wait_until(lambda: desk.key() < 2 and bool(desk.shown))
+    assert desk.suggestion() is None
+    assert "codetrial is not evaluating" in desk.shown[0]
+    desk.finish()
+    assert len(desk.shown) == 1
 
 
 def test_a_file_that_is_no_database_is_said_once(sit: Sit, tmp_path: Path) -> None:

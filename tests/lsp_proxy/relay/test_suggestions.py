@@ -11,6 +11,8 @@ import pytest
 
 from codetrial import paths
 from lsp_proxy.relay import state
+from lsp_proxy.relay.main import Options
+from lsp_proxy.relay.relay import Relay
 from tests.lsp_proxy.relay.conftest import Bridge, Evaluators, Open, Wire, frame, notification, request, wait_until
 
 ITEM = {"label": "ours", "data": {"codetrial": "t1"}}
@@ -132,6 +134,20 @@ def test_an_unknown_position_encoding_switches_us_off(open_wire: Open) -> None:
     assert wire.ask(request(1, "x", do={"result": "1"}))["result"] == 1
 
 
+@pytest.mark.parametrize("answer", ["{}", '{ "capabilities" : null }', '{"capabilities":[]}', "[1e400]", "5"])
+def test_an_initialize_answer_of_no_known_shape_passes_as_it_is(open_wire: Open, answer: str) -> None:
+    wire = open_wire()
+    asked = b'{"id":1,"jsonrpc":"2.0","method":"initialize","params":{"processId":4711,"vendor":1.50,%b}}' % (
+        b'"capabilities":{"textDocument":{"inlineCompletion":{}},"workspace":{"executeCommand":{}}},'
+        b'"initializationOptions":{"answer":%b}' % json.dumps(answer).encode()
+    )
+    wire.send(frame(asked))
+    assert wire.frame() == frame(b'{"jsonrpc":"2.0","id":1,"result":%b}' % answer.encode())
+    assert wire.ask(request(2, INLINE, do={"result": "[]"}))["result"] == []
+    # The process that a server watches is the editor's, not ours.
+    assert wire.received_by_server().startswith(frame(asked))
+
+
 def test_a_refused_initialize_passes_and_the_next_one_counts(open_wire: Open) -> None:
     wire = open_wire()
     wire.send(request(1, "initialize", initializationOptions={"answer": "null"}))
@@ -203,6 +219,7 @@ def test_an_evaluator_that_starts_late_gets_every_document_as_it_stands(
             {"items": ["ours", "x"]},
         ),
         ('{"vendor":["items",{"items":[]}],"items":[{"label":"x"}]}', {"items": ["ours", "x"]}),
+        ('{"isIncomplete":false,"applyKind":{"data":2},"items":[{"label":"x"}]}', {"items": ["ours", "x"]}),
     ],
 )
 def test_our_item_joins_whatever_shape_the_server_answers_in(
@@ -344,6 +361,23 @@ def test_requests_are_told_apart_by_their_ids_as_written(menu: tuple[Wire, Bridg
     bridge.answer(asked, [ITEM])
     answer = wire.message()
     assert (answer["id"], [item["label"] for item in answer["result"]]) == (token, ["ours"])
+
+
+def test_the_server_numbers_and_cancels_its_own_requests(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    theirs = request(8, "workspace/configuration", items=[])
+    withdrawn = notification("$/cancelRequest", id=8)
+    first = (frame(theirs) + frame(withdrawn)).decode()
+    wire.send(request(8, COMPLETION, workDoneToken=8, do={"answer": False, "first": first}))
+    assert [wire.message(), wire.message()] == [theirs, withdrawn]
+    answered = {"jsonrpc": "2.0", "id": 8, "result": [None]}
+    wire.send(answered)
+    # Ours of the same number is still open, and gets its answer and our item.
+    bridge.answer(bridge.hear(COMPLETION), [ITEM])
+    settle(bridge, wire)
+    wire.send(notification("x", do={"first": frame(b'{"jsonrpc":"2.0","id":8,"result":[]}').decode()}))
+    assert [item["label"] for item in wire.message()["result"]] == ["ours"]
+    assert frame(answered) in wire.received_by_server()
 
 
 def test_other_messages_pass_while_an_answer_is_kept(menu: tuple[Wire, Bridge]) -> None:
@@ -601,6 +635,26 @@ def test_three_faults_switch_us_off_and_the_traffic_goes_on(menu: tuple[Wire, Br
     assert answered["result"] == [1]
     assert (told["method"], "switched itself off" in told["params"]["message"]) == ("window/logMessage", True)
     assert wire.ask(request(9, COMPLETION, do={"result": "[2]"}))["result"] == [2]
+
+
+def test_hooks_that_take_long_are_faults_too() -> None:
+    read, write = os.pipe()
+    relay = Relay(Options(), 0, write, -1)
+    try:
+
+        def burn() -> str:
+            end = time.thread_time() + 0.06
+            while time.thread_time() < end:
+                pass
+            return "done"
+
+        assert [relay.guarded(burn, "otherwise") for _ in range(2)] == ["done"] * 2
+        assert not relay.is_bypassed
+        relay.guarded(burn, "otherwise")
+        assert relay.is_bypassed
+    finally:
+        for fd in (read, write, relay._wake_in, relay._wake_out):
+            os.close(fd)
 
 
 def test_an_evaluator_that_talks_rubbish_is_ended(inline: tuple[Wire, Bridge], evaluators: Evaluators) -> None:
