@@ -99,6 +99,7 @@ def _hosting_of(given: Mapping[str, Any]) -> "Hosting | None":
     default="duckdb",
     help="What reads it, for --from.",
 )
+@click.option("--fresh", is_flag=True, help="Read every row again, whatever an earlier report has kept.")
 @click.option("--since", metavar="DATE", help="Leave out sessions that started before this date, such as 2026-03-01.")
 @click.option("--by", metavar="WHAT", help="Also by language, place, developer-hash, or several of these with commas.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
@@ -116,6 +117,7 @@ def report(
     door: str | None,
     shipped: str | None,
     engine: str,
+    fresh: bool,
     since: str | None,
     by: str | None,
     html_file: Path | None,
@@ -140,7 +142,7 @@ def report(
     from codetrial.records import ArmLabel
 
     found = _made(
-        _opened(store, shipped, engine),
+        _opened(store, shipped, engine, fresh=fresh),
         trial,
         origin,
         since,
@@ -211,16 +213,16 @@ def _made(
         source.close()
 
 
-def _opened(store: Path | None, shipped: str | None, engine: str) -> "Source":
+def _opened(store: Path | None, shipped: str | None, engine: str, *, fresh: bool = False) -> "Source":
     if shipped is not None:
         if store is not None:
             raise click.UsageError("Name either a database with --store or shipped files with --from.")
         from analysis.engines import open_shipped
 
-        return open_shipped(shipped, engine)
+        return open_shipped(shipped, engine, fresh=fresh)
     from analysis.source import SqliteSource
 
-    return SqliteSource(_database(store))
+    return SqliteSource(_database(store), fresh=fresh)
 
 
 def _database(store: Path | None) -> Path:

@@ -17,7 +17,7 @@ from codetrial.paths import cache_dir
 
 __all__ = ["ENGINES", "open_shipped"]
 
-DUCKDB_MEMORY = "1GB"
+DUCKDB_MEMORY = "800MB"
 """Beyond this DuckDB spills to disk instead of growing."""
 
 
@@ -59,12 +59,10 @@ def _quoted(name: str, kinds: dict[str, str]) -> str:
 class DuckDbSource:
     """A team's Parquet files under DuckDB."""
 
-    is_fresh = False
-    """True: read every row, whatever an earlier report has kept."""
-
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, *, fresh: bool = False) -> None:
         import duckdb
 
+        self._is_fresh = fresh
         self.place = destination.url
         self._batches = {batch.name: batch.sessions for batch in destination.batches("done")}
         files = _files(destination)
@@ -114,7 +112,7 @@ class DuckDbSource:
         return held(name, expression)
 
     def keeper(self) -> Keeper | None:
-        return None if self.is_fresh else BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
+        return None if self._is_fresh else BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
 
     def close(self) -> None:
         self._connection.close()
@@ -128,7 +126,7 @@ def _untyped(function: Any) -> Any:
 class ClickHouseSource:
     """The same files under ClickHouse's engine inside this process (chdb); a server runs the same statements."""
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, *, fresh: bool = True) -> None:
         import chdb.session as chdb_session
 
         if not _is_local(destination):
@@ -184,7 +182,7 @@ class ClickHouseSource:
 class SparkSource:
     """The same files under Spark, for a company that has it anyway."""
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(self, destination: Destination, *, fresh: bool = True) -> None:
         from pyspark.sql import SparkSession
 
         self.place = destination.url
@@ -228,7 +226,7 @@ class SparkSource:
 
 
 class _Engine(Protocol):
-    def __call__(self, destination: Destination) -> Source: ...
+    def __call__(self, destination: Destination, *, fresh: bool) -> Source: ...
 
 
 ENGINES: dict[str, tuple[_Engine, str]] = {
@@ -238,15 +236,18 @@ ENGINES: dict[str, tuple[_Engine, str]] = {
 }
 
 
-def open_shipped(url: str, engine: str = "duckdb") -> Source:
+def open_shipped(url: str, engine: str = "duckdb", *, fresh: bool = False) -> Source:
     """Open what was shipped.
+
+    Args:
+        fresh: Read every row, whatever an earlier report has kept.
 
     Raises:
         EvidenceError: the engine is not installed, or nothing complete is there.
     """
     kind, package = ENGINES[engine]
     try:
-        opened: Any = kind(Destination(url))
+        opened: Any = kind(Destination(url), fresh=fresh)
     except ImportError as fault:
         raise EvidenceError(f"--engine {engine} needs `pip install {package}` ({fault}).") from fault
     return opened  # type: ignore[no-any-return]

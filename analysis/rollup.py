@@ -162,6 +162,8 @@ class Rollup:
 
     def __add__(self, other: Self) -> "Rollup":
         """Both together; no session may be in both."""
+        if not self.sessions or not other.sessions:
+            return self if self.sessions else other
         sessions = tuple(sorted({*self.sessions, *other.sessions}))
         if len(sessions) != len(self.sessions) + len(other.sessions):
             raise ValueError("a session is in both")
