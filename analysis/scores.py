@@ -16,6 +16,7 @@ is never to be read as zero. All measures but `saved_chars` lie in [0, 1] and 1 
 import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from rapidfuzz.distance import LCSseq, Levenshtein
@@ -88,12 +89,11 @@ def properties(
     """
     if not suggestion.strip():
         return dict.fromkeys(_PROPERTIES)
-    before = error_count(prefix + suffix, language)
+    before = _errors_around(prefix + suffix, language)
     after = error_count(prefix + suggestion + suffix, language)
     following = next((line.strip() for line in suffix.split("\n")[1:] if line.strip()), None)
-    known = set(_names(prefix, language)) | set(_names(suffix, language))
-    new = set(_names(suggestion, language)) - known
-    unknown = {name for name in new if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", elsewhere)}
+    new = set(_names(suggestion, language)) - {*_WORD.findall(prefix), *_WORD.findall(suffix)}
+    unknown = {name for name in new if not _occurs(name, elsewhere)}
     return {
         "errors_after": None if after is None else float(after),
         "parse_change": None if before is None or after is None else float(after - before),
@@ -101,6 +101,23 @@ def properties(
         "repeats_following": float(following in [line.strip() for line in suggestion.split("\n")]),
         "unknown_identifiers": float(len(unknown)),
     }
+
+
+@lru_cache(maxsize=4)
+def _errors_around(text: str, language: str) -> int | None:
+    """Both arms are asked about the same text, one right after the other."""
+    return error_count(text, language)
+
+
+_WORD = re.compile(r"\w+")
+
+
+def _occurs(name: str, text: str) -> bool:
+    """As a whole word. What stands before is looked at afterwards: a pattern that begins with a name is searched for
+    twenty times as fast as one that begins with an assertion.
+    """
+    found = re.finditer(rf"{re.escape(name)}(?!\w)", text)
+    return any(not _WORD.match(text[max(0, match.start() - 1) : match.start()]) for match in found)
 
 
 _PROPERTIES = ("errors_after", "parse_change", "brackets_balanced", "repeats_following", "unknown_identifiers")

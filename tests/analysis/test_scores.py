@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +73,14 @@ def test_a_name_known_elsewhere_in_the_file_is_known() -> None:
     assert (
         properties("load(path)", **around, elsewhere="def load(file): ...\nxpath = 1\n")["unknown_identifiers"] == 1.0
     )
+
+
+def test_looking_for_names_in_a_long_file_is_quick() -> None:
+    elsewhere = "    value_1 = compute(value, offset=1)  # 1\n" * 10_000
+    started = time.process_time()
+    for _ in range(20):
+        properties("total(missing, val)", prefix="x = ", suffix="\n", language="python", elsewhere=elsewhere)
+    assert (time.process_time() - started) / 20 < 0.02
 
 
 def test_error_nodes_before_and_after_can_both_be_told() -> None:
