@@ -151,13 +151,12 @@ def install(editor: str, dry_run: bool, show: bool) -> None:
 def uninstall(editor: str, dry_run: bool) -> None:
     """Take back what `codetrial install` wrote for an editor; the rest of its files stays as it is."""
     from lsp_proxy.editors import plan_for
-    from lsp_proxy.editors.plan import run, undo
+    from lsp_proxy.editors.plan import run, undo, undoable
 
     plan = plan_for(editor)
     if dry_run:
-        for change in plan.changes:
-            if change.path.exists():
-                click.echo(f"Would {'remove' if change.undone() is None else 'restore'} {change.path}")
+        for path in undoable(plan):
+            click.echo(f"Would take back {path}")
         for command in plan.undo_commands:
             click.echo(f"Would run {shlex.join(command)}")
         return

@@ -27,13 +27,13 @@ from codetrial.records import ArmLabel
 from lsp_proxy import control
 from lsp_proxy.editor_client import MENU_EDITOR, EditorClient
 from lsp_proxy.editors import EDITORS, plan_for
-from lsp_proxy.editors.plan import Wrapping, applied, codetrial_command, read, unwrapped
+from lsp_proxy.editors.plan import Wrapping, applied, codetrial_command, undoable, unwrapped
 from lsp_proxy.editors.servers import KNOWN
 
 __all__ = ["Finding", "Grade", "examine"]
 
 READY_S = 30.0
-ANSWER_S = 20.0
+ANSWER_S = 30.0
 REACH_S = 3.0
 """For a connection to an arm's address: longer, and editing would suffer too."""
 
@@ -179,9 +179,8 @@ def _editors() -> Iterator[Finding]:
     for name, title in EDITORS.items():
         try:
             plan = plan_for(name)
-            present = [
-                change for change in plan.changes if change.path.exists() and change.undone() != read(change.path)
-            ]
+            paths = undoable(plan)
+            present = [change for change in plan.changes if change.path in paths]
             if not present:
                 continue
             found = True

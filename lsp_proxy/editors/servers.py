@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,7 +31,25 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 def installed(command: Sequence[str]) -> list[str] | None:
     """The command with the full path of its program: an editor with windows has not always the shell's PATH."""
     found = shutil.which(command[0])
-    return None if found is None else [found, *command[1:]]
+    if found is None or (command[0] in _SHIMS and not _answers(found)):
+        return None
+    return [found, *command[1:]]
+
+
+_SHIMS = frozenset({"rust-analyzer"})
+"""rustup puts a program of this name on PATH whether the server is there or not."""
+
+SHIM_S = 10.0
+
+
+def _answers(program: str) -> bool:
+    try:
+        asked = subprocess.run(
+            [program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=SHIM_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
 
 
 def is_default(command: Sequence[str], default: Sequence[str] | None) -> bool:

@@ -15,6 +15,7 @@ from lsp_proxy.control import read_duration
 from lsp_proxy.editors import EDITORS, plan_for
 from lsp_proxy.editors.helix import Languages
 from lsp_proxy.editors.plan import Block, Plan, apply, codetrial_command, undo, unwrapped, wrapped
+from lsp_proxy.editors.servers import installed
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +117,26 @@ def test_what_was_there_comes_back_byte_for_byte(home: Path) -> None:
     assert undo(plan) == [path]
     assert path.read_bytes() == before
     assert undo(plan) == []
+
+
+def test_a_file_of_the_person_s_own_by_our_name_comes_back(home: Path) -> None:
+    path = plan_for("neovim").changes[0].path
+    path.parent.mkdir(parents=True)
+    path.write_text("-- mine\n")
+    assert "The file as it was" in run("install", "neovim")
+    assert str(path) in run("uninstall", "neovim", "--dry-run")
+    run("uninstall", "neovim")
+    assert path.read_text() == "-- mine\n"
+    assert "take back" not in run("uninstall", "neovim", "--dry-run")
+
+
+def test_rustup_s_stand_in_for_a_missing_server_is_not_taken_for_one(servers: Path) -> None:
+    shim = servers / "rust-analyzer"
+    shim.write_text("#!/bin/sh\necho error: not installed for this toolchain >&2\nexit 1\n")
+    shim.chmod(0o755)
+    assert installed(["rust-analyzer"]) is None
+    shim.write_text("#!/bin/sh\n")
+    assert installed(["rust-analyzer"]) == [str(shim)]
 
 
 def test_a_lost_record_is_no_obstacle_to_undoing(home: Path) -> None:
