@@ -50,6 +50,12 @@ class Rhythm:
     key_ns: int = 40_000_000
     """Nobody types faster than this for more than a few keys: what one notification brings faster was inserted."""
 
+    def keys_within(self, passed_ns: int, *, gathers_keystrokes: bool) -> int:
+        """How many characters can have been typed in a time at most."""
+        if gathers_keystrokes:
+            passed_ns = min(passed_ns, _GATHERED_NS)
+        return max(_BATCH_CHARS, passed_ns // self.key_ns)
+
     def scaled(self, factor: float) -> "Rhythm":
         return Rhythm(
             deleted_ns=int(self.deleted_ns / factor),
@@ -250,9 +256,8 @@ class Offer:
         if self._completed_ns is None or self._rule is not None:
             return False
         passed_ns = now_ns - self._settled_ns
-        if self.gathers_keystrokes:
-            passed_ns = min(passed_ns, _GATHERED_NS)
-        return self._matched - self._settled_matched > max(_BATCH_CHARS, passed_ns // self.rhythm.key_ns)
+        at_most = self.rhythm.keys_within(passed_ns, gathers_keystrokes=self.gathers_keystrokes)
+        return self._matched - self._settled_matched > at_most
 
     def confirm(self, now_ns: int) -> bool:
         """The editor ran the item's command; False if an outcome was already final."""

@@ -16,6 +16,10 @@ LARGE_CHARS = 5_000_000
 """Above this a whole-text change is not compared: its places are lost, the session goes on."""
 
 
+HINT_LINES = 3
+"""What was inserted further from where it is expected than this was not inserted there."""
+
+
 class Listener(Protocol):
     """Who wants to know what happens to documents."""
 
@@ -56,13 +60,7 @@ class View:
         return self._document.language_id
 
     def between(self, start: Point, end: Point) -> str:
-        lines = self._document.lines
-        if start >= end or start.line >= len(lines):
-            return ""
-        if start.line == end.line:
-            return lines[start.line][start.column : end.column]
-        last = lines[end.line][: end.column] if end.line < len(lines) else ""
-        return "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line], last])
+        return _between(self._document.lines, start, end)
 
     def line(self, number: int) -> str:
         return self._document.line(number)
@@ -83,6 +81,15 @@ class View:
         if at < 0 or text.find(needle, at + 1) >= 0:
             return None
         return after(Point(0, 0), text[:at])
+
+
+def _between(lines: Sequence[str], start: Point, end: Point) -> str:
+    if start >= end or start.line >= len(lines):
+        return ""
+    if start.line == end.line:
+        return lines[start.line][start.column : end.column]
+    last = lines[end.line][: end.column] if end.line < len(lines) else ""
+    return "".join([lines[start.line][start.column :], *lines[start.line + 1 : end.line], last])
 
 
 class Documents:
@@ -227,9 +234,9 @@ class Documents:
         return [self._hinted(document.uri, edit, old) for edit in edits]
 
     def _hinted(self, uri: str, edit: Edit, old: list[str]) -> Edit:
-        before = old[edit.start.line][: edit.start.column] if edit.start.line < len(old) else ""
         for hint in self._listener.hints(uri):
-            edit = rotate(edit, before, hint)
+            if hint < edit.start and edit.start.line - hint.line <= HINT_LINES:
+                edit = rotate(edit, _between(old, hint, edit.start), hint)
         return edit
 
     def _lose(self, params: Mapping[str, Any], reason: str) -> None:

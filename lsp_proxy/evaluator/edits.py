@@ -96,7 +96,7 @@ class Span:
 def rewritten(context: str, line: str) -> int | None:
     """Where in a line, given up to a span's end, the span begins if its context was written anew.
 
-    Editors that delete the word before the cursor to insert it again with its rest leave the left edge before that word.
+    Editors that delete the word before the cursor and insert it again with its rest leave the left edge before it.
 
     Args:
         context: What stood before the span when it was opened; white space does not count.
@@ -201,18 +201,15 @@ def _aligned(start: Point, old: Sequence[str], new: Sequence[str]) -> Iterator[E
     return reversed(edits)
 
 
-def rotate(edit: Edit, before: str, wanted: Point) -> Edit:
+def rotate(edit: Edit, run: str, wanted: Point) -> Edit:
     """The same insertion moved left to `wanted`, if it reads the same there.
 
-    A text that an editor sends whole does not tell where in a run of equal characters something was typed.
+    A text that an editor sends whole does not tell where in a run of equal characters something was typed: a line's end
+    and its indentation, before another of the same indentation, as little as one more bracket.
 
     Args:
-        before: What stands on the insertion's line before it.
+        run: What stands between `wanted` and the insertion.
     """
-    if not edit.is_insertion or wanted.line != edit.start.line or wanted >= edit.start or "\n" in edit.new:
-        return edit
-    distance = edit.start.column - wanted.column
-    run = before[wanted.column :]
-    if len(run) != distance or not (run + edit.new).endswith(run):
+    if not edit.is_insertion or not run or not (run + edit.new).endswith(run):
         return edit
     return Edit(wanted, wanted, "", (run + edit.new)[: len(edit.new)])

@@ -68,6 +68,8 @@ class Observer:
         self._removed: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=UNDO_MEMORY))
         self._kept: set[str] = set()
         self._typed: dict[str, int] = defaultdict(int)
+        self._runs: dict[str, Edit] = {}
+        self._settled_ns: dict[str, int] = {}
 
     # What happens to documents.
 
@@ -87,18 +89,22 @@ class Observer:
             if touching and view is not None and offer.step(touching, view, self._now(), is_whole=is_whole):
                 is_explained = True
         self._note_outside(uri, edits, is_explained=is_explained)
+        self._note_run(uri, edits)
 
     def settled(self, uri: str) -> None:
         view = self.documents.view(uri)
         if view is None:
             return
+        is_explained = False
         for offer in self._offers.get(uri, ()):
-            offer.settle(view, self._now())
+            is_explained |= offer.settle(view, self._now())
             if offer.is_taken:
                 self._keep(uri, offer, view)
+        self._end_run(uri, is_explained=is_explained)
 
     def lost(self, uri: str, reason: str) -> None:
         self._recorder.count(f"document_{reason}")
+        self._runs.pop(uri, None)
         for due in self._watches.close(uri):
             self._put_unseen(due, ContinuationState.UNKNOWN, reason)
         self._finish_all(uri, reason, is_known=False)
@@ -109,6 +115,7 @@ class Observer:
         self._finish_all(uri, "closed", is_known=True)
         self._removed.pop(uri, None)
         self._typed.pop(uri, None)
+        self._settled_ns.pop(uri, None)
 
     def hints(self, uri: str) -> Sequence[Point]:
         return [offer.span.end for offer in self._offers.get(uri, ()) if offer.is_open]
@@ -464,6 +471,26 @@ class Observer:
                     self._typed[uri] += len(edit.new)
             if 0 < len(edit.old) <= TEXT_LIMIT:
                 removed.append(squeeze(edit.old))
+
+    def _note_run(self, uri: str, edits: Sequence[Edit]) -> None:
+        """Join single characters that follow each other within one notification: an insertion told in small pieces."""
+        run = self._runs.pop(uri, None)
+        if len(edits) != 1 or not edits[0].is_insertion or len(edits[0].new) != 1:
+            return
+        [edit] = edits
+        follows = run is not None and after(run.start, run.new) == edit.start
+        self._runs[uri] = Edit(run.start, run.end, "", run.new + edit.new) if run is not None and follows else edit
+
+    def _end_run(self, uri: str, *, is_explained: bool) -> None:
+        now_ns = self._now()
+        passed_ns = now_ns - self._settled_ns.get(uri, 0)
+        self._settled_ns[uri] = now_ns
+        run = self._runs.pop(uri, None)
+        if run is None or is_explained:
+            return
+        if len(run.new) > self.rhythm.keys_within(passed_ns, gathers_keystrokes=self.gathers_keystrokes):
+            self._typed[uri] -= len(run.new)
+            self._note_outside(uri, [run], is_explained=False)
 
     def _watch_outside(self, uri: str, edit: Edit) -> None:
         """Note an outside insertion and see what is left of it at each horizon, as of a taken one."""

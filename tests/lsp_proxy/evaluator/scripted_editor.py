@@ -222,7 +222,7 @@ def position(text: str, offset: int) -> tuple[int, int]:
     """Line and UTF-16 character of an offset; texts here end their lines with `\\n`."""
     before = text[:offset]
     line = before.rpartition("\n")[2]
-    return before.count("\n"), len(line.encode("utf-16-le")) // 2
+    return before.count("\n"), len(line.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _range(text: str, start: int, end: int) -> dict[str, Any]:

@@ -86,5 +86,6 @@ def test_a_formatted_text_keeps_the_places_that_were_not_touched() -> None:
 @given(st.text(alphabet="ab", max_size=8), st.text(alphabet="ab", min_size=1, max_size=4), st.integers(0, 8))
 def test_rotating_an_insertion_does_not_change_the_text(before: str, new: str, column: int) -> None:
     edit = Edit(Point(0, len(before)), Point(0, len(before)), "", new)
-    moved = rotate(edit, before, Point(0, min(column, len(before))))
+    wanted = min(column, len(before))
+    moved = rotate(edit, before[wanted:], Point(0, wanted))
     assert before[: moved.start.column] + moved.new + before[moved.start.column :] == before + new

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from codetrial.records import ArmLabel, Continuation, Score
 from lsp_proxy.evaluator.continuations import Suggested, Watch
 from lsp_proxy.evaluator.edits import Point
@@ -172,8 +174,18 @@ def test_a_large_insertion_that_nothing_of_ours_explains_is_counted() -> None:
     assert it.notebook.counted["outside_insertion"] == 1
 
 
-def test_our_own_and_undo_are_no_outside_insertions() -> None:
-    it = editor()
+def test_an_outside_insertion_told_character_by_character_is_counted_once() -> None:
+    it = ScriptedEditor(BEFORE + AFTER, len(BEFORE), "strokes")
+    it.type("abc ")
+    it.wait(1)
+    it.insert("sum(price.value for price in prices)")
+    it.type("; after = all_that_is_typed(1, 2)")
+    assert it.notebook.counted["outside_insertion"] == 1
+
+
+@pytest.mark.parametrize("dialect", ["plain", "strokes", "whole"])
+def test_our_own_and_undo_are_no_outside_insertions(dialect: str) -> None:
+    it = ScriptedEditor(BEFORE + AFTER, len(BEFORE), dialect)
     it.offer("sum(price.value for price in prices)")
     it.insert("sum(price.value for price in prices)")
     taken, before = it.text, BEFORE + AFTER
