@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from github import Auth
+from github.InstallationAuthorization import InstallationAuthorization
 
 from codetrial.errors import ConfigError
 from pr_bot.github import DEFAULT_URL, Api
@@ -16,8 +17,25 @@ PERMISSIONS = {"contents": "read", "pull_requests": "write", "checks": "write", 
 MIN_SECRET_CHARS = 16
 
 
+class _OneRepository(Auth.AppInstallationAuth):
+    """A token for one repository: what a job works on, and nothing else of the installation.
+
+    PyGithub asks for tokens of the whole installation only.
+    """
+
+    def __init__(self, app: Auth.AppAuth, installation: int, repository: str) -> None:
+        super().__init__(app, installation, PERMISSIONS)
+        self._repository = repository
+
+    def _get_installation_authorization(self) -> InstallationAuthorization:
+        path = f"/app/installations/{self.installation_id}/access_tokens"
+        wanted = {"permissions": PERMISSIONS, "repositories": [self._repository.partition("/")[2]]}
+        headers, data = self.requester.requestJsonAndCheck("POST", path, input=wanted)
+        return InstallationAuthorization(self.requester, headers, data)
+
+
 class Identity:
-    """Gives a client for an installation, each made once; for a plain token always the same one.
+    """Gives a client for a repository, each made once; for a plain token always the same one.
 
     Raises:
         ConfigError: the environment names neither a token nor an App.
@@ -26,7 +44,7 @@ class Identity:
     def __init__(self, *, pace_s: float = 1.0) -> None:
         self._url = os.environ.get("GITHUB_API_URL") or DEFAULT_URL
         self._pace_s = pace_s
-        self._apis: dict[int | None, Api] = {}
+        self._apis: dict[tuple[int | None, str] | None, Api] = {}
         app, key_file = os.environ.get("CODETRIAL_APP_ID"), os.environ.get("CODETRIAL_APP_KEY_FILE")
         self._app: Auth.AppAuth | None = None
         if app:
@@ -43,23 +61,26 @@ class Identity:
                 "No identity for GitHub: set GITHUB_TOKEN, or CODETRIAL_APP_ID and CODETRIAL_APP_KEY_FILE."
             )
 
-    def api(self, installation: int | None = None) -> Api:
-        """The client for an installation of the App; without an App, for the token.
+    def api(self, installation: int | None = None, repository: str = "") -> Api:
+        """The client for a repository of an installation of the App; without an App, for the token.
 
         Raises:
             ConfigError: an App was asked without saying which installation.
         """
-        key = installation if self._app is not None else None
+        key = (installation, repository) if self._app is not None else None
         if key not in self._apis:
-            self._apis[key] = Api(self._auth(installation), url=self._url, pace_s=self._pace_s)
+            self._apis[key] = Api(self._auth(installation, repository), url=self._url, pace_s=self._pace_s)
         return self._apis[key]
 
-    def _auth(self, installation: int | None) -> Auth.Auth:
+    def _auth(self, installation: int | None, repository: str) -> Auth.Auth:
         if self._app is None:
             return Auth.Token(self._token or "")
         if installation is None:
-            raise ConfigError("The event names no installation of the App: is the App installed on this repository?")
-        return self._app.get_installation_auth(installation, PERMISSIONS)
+            raise ConfigError(
+                "No installation of the App is named: is the App installed on this repository? "
+                "The command line works with GITHUB_TOKEN instead."
+            )
+        return _OneRepository(self._app, installation, repository)
 
     def close(self) -> None:
         for api in self._apis.values():

@@ -131,7 +131,7 @@ def do(state: State, job: Job, bot: Bot, identity: Identity) -> None:
         if job.kind in ("review", "collect", "sweep") and state.is_superseded(job):
             state.finish(job, state="superseded")
             return
-        api = identity.api(job.payload.get("installation"))
+        api = identity.api(job.payload.get("installation"), job.payload["repository"])
         detail = _sweep(state, job, bot, api) if job.kind == "sweep" else _act(job, bot, api)
     except RateLimited as fault:
         logger.warning("job %d (delivery %s): %s", job.id, job.delivery, fault)

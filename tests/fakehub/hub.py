@@ -436,6 +436,8 @@ class Hub:
             repo = self.repos.get(f"{path['owner']}/{path['repo']}")
             if repo is None or repo.is_deleted:
                 raise Rule(404, "Not Found")
+            if actor.repositories is not None and path["repo"] not in actor.repositories:
+                raise Rule(404, "Not Found")  # GitHub does not tell a token what it may not see.
         data = json.loads(body) if body else None
         return Context(actor, path, dict(request.query_params), data, request.headers.get("accept", ""), repo)
 

@@ -43,6 +43,7 @@ def installation_token(hub: "Hub", context: Context) -> Reply:
     wanted = (context.json or {}).get("permissions") or PERMISSIONS
     token = hub.token("codetrial[bot]", wanted)
     hub.actors[token].installation = number
+    hub.actors[token].repositories = (context.json or {}).get("repositories")
     expires = hub.clock.now().replace(microsecond=0)
     return Reply({"token": token, "expires_at": expires.strftime("%Y-%m-%dT%H:59:59Z"), "permissions": wanted}, 201)
 

@@ -20,6 +20,8 @@ class Actor:
     user: User
     permissions: dict[str, str]
     installation: int | None = None
+    repositories: list[str] | None = None
+    """Names without their owner; None if the token is for all."""
 
 
 Handler = Callable[["Hub", "Context"], "Reply"]

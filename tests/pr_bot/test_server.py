@@ -464,6 +464,7 @@ def test_a_token_is_asked_for_with_the_few_permissions_and_used_again(scene: Sce
     asked = [call for call in scene.hub.calls if call.path.endswith("/access_tokens")]
     assert len(asked) == 1
     [actor] = [actor for actor in scene.hub.actors.values() if actor.installation == app]
+    assert actor.repositories == ["app"], "a token for the one repository"
     assert actor.permissions == {
         "contents": "read", "pull_requests": "write", "checks": "write", "issues": "write", "metadata": "read",
     }  # fmt: skip

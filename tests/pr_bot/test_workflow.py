@@ -132,3 +132,33 @@ def test_the_action_installs_itself_from_its_pins_alone(tmp_path: Path) -> None:
     listed = [tmp_path / "temp/codetrial/bin/pip", "list", "--format=json"]
     names = {entry["name"] for entry in json.loads(subprocess.run(listed, capture_output=True, text=True).stdout)}
     assert not names & {"pytest", "mypy", "ruff", "zizmor"}
+
+
+def test_scripts_read_json_and_a_repository_without_work_says_so(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from pr_bot.commands import pr
+
+    monkeypatch.setenv("GITHUB_TOKEN", scene.hub.token("codetrial[bot]"))
+    monkeypatch.setenv("GITHUB_API_URL", scene.hub.url)
+    repo = scene.hub.repository("octo/app", {"app.py": "x = 1\n"})
+    with serve_model([]) as model:
+        path = tmp_path / "trial.toml"
+        path.write_text(
+            "".join(f'[arms.{label}]\napi = "openai-chat"\nmodel = "m"\nurl = "{model.url}"\n' for label in "ab")
+        )
+
+        def run(*words: str) -> tuple[int, str]:
+            done = CliRunner().invoke(pr, [*words, "--config", str(path), "--store", str(tmp_path / "s.db")])
+            return done.exit_code, done.output
+
+        assert run("review", "octo/app") == (0, "No open pull request waits for a review.\n")
+        scene.hub.open_pull(repo, {"app.py": "x = 2\n"})
+        code, text = run("review", "octo/app", "--json")
+        assert (code, [entry["result"] for entry in json.loads(text)]) == (0, ["posted"])
+        code, text = run("collect", "--json")
+        assert (code, json.loads(text)["pulls"]) == (0, 1)
+        repo.is_deleted = True
+        assert run("review", "octo/app#1")[0] == 1
