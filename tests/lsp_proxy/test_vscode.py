@@ -135,7 +135,8 @@ def test_looking_runs_nothing(home: Path) -> None:
 def test_servers_that_the_settings_name_are_wrapped_and_given_back_byte_for_byte(fork: str, home: Path) -> None:
     path = settings_of(home, fork)
     before = path.read_bytes()
-    codetrial("install", fork)
+    said = codetrial("install", fork).output
+    assert f"rust-analyzer.server.path in {path} has a variable in it" in said
     after = path.read_text()
     assert after.count("codetrial-wrapped") == 2
     assert "// What the person wrote, and how." in after

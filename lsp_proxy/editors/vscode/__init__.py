@@ -136,21 +136,27 @@ def plan(editor: str = "vscode") -> Plan:
     changes: list[Change] = [
         WholeFile(path=_folder() / f"{editor}.json", content=json.dumps({"command": codetrial_command()}) + "\n")
     ]
+    advice = [
+        "Suggestions appear as ghost text, Tab takes one. In open windows: `Developer: Reload Window`.",
+        "The status bar shows what codetrial does, and pauses it. Servers behind it: docs/editors/vscode.md.",
+    ]
     for settings in fork.settings():
         servers = dict(_configured(editor, settings))
         # Before the scripts: what stood there is read from them.
         changes.append(Settings(path=settings, wrap=partial(_wrap, servers), unwrap=partial(_unwrap, servers)))
         changes += [_script(editor, script, value) for script, value in servers.values()]
+        advice += [
+            f"{'.'.join(key)} in {settings} has a variable in it: its server stays as it is. "
+            "Write the path out to have it wrapped."
+            for key in _with_variable(settings)
+        ]
     return Plan(
         editor=editor,
         changes=tuple(changes),
         commands=((program, "--install-extension", str(PACKAGE), "--force"),),
         undo_commands=((program, "--uninstall-extension", IDENTIFIER),),
         has_run=fork.has_extension(),
-        advice=(
-            "Suggestions appear as ghost text, Tab takes one. In open windows: `Developer: Reload Window`.",
-            "The status bar shows what codetrial does, and pauses it. Servers behind it: docs/editors/vscode.md.",
-        ),
+        advice=tuple(advice),
     )
 
 
@@ -174,12 +180,17 @@ def _configured(editor: str, settings: Path) -> Iterator[tuple[Key, tuple[Path, 
     for key in _known():
         value = _named(config, key)
         if not isinstance(value, str) or not value or "$" in value:
-            continue  # Unset, or with a variable that only the extension can resolve.
+            continue  # Unset, or with a variable, which only the extension can resolve.
         path = Path(value)
         if WRAPPED in path.parts:
             yield key, (path, _original(path))
         else:
             yield key, (_folder() / WRAPPED / editor / settings.parent.name / path.name, value)
+
+
+def _with_variable(settings: Path) -> Iterator[Key]:
+    config = loads(read(settings), settings)
+    return (key for key in _known() if "$" in str(_named(config, key)))
 
 
 def _named(config: Mapping[str, Any], key: Key) -> object:
