@@ -116,13 +116,20 @@ def break_even_numbers(evidence: Evidence, hosting: Hosting, api: ArmLabel | Non
 
 
 CURVE_POINTS = 160
+WIDE = 20
+"""From so many times the present use on, the axes are logarithmic."""
 
 
 def _curve(hosting: Hosting, rival: Rival, crossing: float | None) -> Json:
     """Both monthly costs over completions, as far as makes the crossing and the present use visible."""
     # Where they never cross, ten times the present use shows that they do not.
     furthest = max(rival.completions * 2, 1.6 * crossing if crossing is not None else rival.completions * 10)
-    xs = [furthest * i / CURVE_POINTS for i in range(CURVE_POINTS + 1)]
+    if furthest > WIDE * rival.completions > 0:
+        # On a plain axis the present use would lie on its edge.
+        least = rival.completions / 2
+        xs = [least * (furthest / least) ** (i / CURVE_POINTS) for i in range(CURVE_POINTS + 1)]
+    else:
+        xs = [furthest * i / CURVE_POINTS for i in range(CURVE_POINTS + 1)]
     return {
         "completions": [round(x, 1) for x in xs],
         "hosted_usd": [round(monthly_usd(hosting, x)[1], 2) for x in xs],

@@ -18,16 +18,17 @@ LATENCY_POINTS = 120
 
 def latency_numbers(latencies: Latencies) -> Json:
     """Quantiles with their limits, and the curve."""
-    lows, highs = bin_edges(latencies.bins)
-    return {f"p{p}": _quantile(lows, highs, latencies.counts, p / 100) for p in (50, 95)} | {
+    _, highs = bin_edges(latencies.bins)
+    return {f"p{p}": _quantile(latencies, p / 100) for p in (50, 95)} | {
         "timed": int(latencies.counts.sum()),
         "not_timed": latencies.cut_off,
         "ecdf": _ecdf(highs, latencies.counts),
     }
 
 
-def _quantile(lows: Any, highs: Any, counts: Any, p: float) -> Json | None:
-    found = quantile(lows, highs, counts, p, alpha=ALPHA / 2)
+def _quantile(latencies: Latencies, p: float) -> Json | None:
+    lows, highs = bin_edges(latencies.bins)
+    found = quantile(lows, highs, latencies.counts, p, alpha=ALPHA / 2, effective=latencies.effective)
     return None if found is None else {"value": found.value, "low": found.low, "high": found.high}
 
 

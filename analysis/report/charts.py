@@ -175,8 +175,10 @@ def retention(report: Report) -> str | None:
             if not points:
                 continue
             name = report["arms"][label]["name"]
-            xs = [0, *(p["horizon_s"] / 60 for p in points)]
-            middle, low, high = ([100, *(p[key] * 100 for p in points)] for key in ("survival", "low", "high"))
+            # A little further than the last look, or its step would have no width.
+            xs = [0, *(p["horizon_s"] / 60 for p in points), points[-1]["horizon_s"] / 60 + 0.25]
+            seen = [*points, points[-1]]
+            middle, low, high = ([100, *(p[key] * 100 for p in seen)] for key in ("survival", "low", "high"))
             axes.fill_between(xs, low, high, step="post", color=COLOURS[label], alpha=0.16, linewidth=0)
             axes.step(xs, middle, where="post", color=COLOURS[label], linestyle=DASHES[label], linewidth=2, label=name)
             for i, p in enumerate(points):

@@ -34,12 +34,18 @@ def break_even(found: Mapping[str, Any] | None) -> str | None:
             tips["even-point"] = (
                 f"The same cost at {crossing:,.0f} completions a month: ${row['api_usd_per_month']:,.0f}"
             )
-        axes.set_xlim(0, curve["completions"][-1])
-        axes.set_ylim(0, top)
+        if curve["completions"][0] > 0:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlim(curve["completions"][0], curve["completions"][-1])
+            axes.set_ylim(max(0.5, min(*curve["hosted_usd"], *curve["rival_usd"])) * 0.7, top)
+        else:
+            axes.set_xlim(0, curve["completions"][-1])
+            axes.set_ylim(0, top)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"${v:,.0f}"))
         axes.set_xlabel("completions a month")
-        axes.legend(loc="upper left" if crossing is None else "lower right")
+        axes.legend(loc="center right" if crossing is None else "lower right")
         told = "never" if crossing is None else f"from {crossing:,.0f} completions a month on"
         return to_svg(
             figure,

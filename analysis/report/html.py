@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from analysis import cost_report
 from analysis.report import by, charts, cost_chart, review_charts, reviews_text, words
+from codetrial.records import Place
 
 __all__ = ["cost_page", "page"]
+
+MOST_LANGUAGES = 7
+"""Columns of the heat map: more would not fit; the table by language has them all."""
 
 MIN_CELL = 10
 """Offers per arm below which a cell of the heat map shows its count only."""
@@ -53,12 +58,19 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["two_lines"] = _two_lines
     environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report, "by": by}
     return environment.get_template(template).render(**values)
 
 
+def _two_lines(text: str) -> Markup:
+    """An estimate above its limits: side by side, three of them are wider than a page."""
+    estimate, bracket, limits = text.partition(" (")
+    return Markup("{}<br><span class='limits'>({}</span>").format(estimate, limits) if bracket else Markup.escape(text)
+
+
 def heat_map(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Taken share by language and place, with the sessions behind each cell; None without any offer."""
+    """Taken share by place and language, with the sessions behind each cell; None without any offer."""
     cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for s in report["strata"]:
         cells.setdefault((s["language"], s["place"]), {})[s["arm"]] = s
@@ -68,10 +80,15 @@ def heat_map(report: Mapping[str, Any]) -> dict[str, Any] | None:
     for (language, _), by_arm in cells.items():
         offered[language] = offered.get(language, 0) + sum(s["offered"] for s in by_arm.values())
     languages = sorted(offered, key=lambda language: -offered[language])
-    places = sorted({place for _, place in cells})
+    seen = {place for _, place in cells}
+    known = [str(place.value) for place in Place]
+    # In the classifier's order; a place of another version comes last.
+    places = [place for place in known if place in seen] + sorted(seen.difference(known))
+    shown = languages[:MOST_LANGUAGES]
     return {
-        "places": places,
-        "rows": [(language, [_cell(cells.get((language, place), {})) for place in places]) for language in languages],
+        "languages": shown,
+        "hidden": languages[MOST_LANGUAGES:],
+        "rows": [(place, [_cell(cells.get((language, place), {})) for language in shown]) for place in places],
     }
 
 
