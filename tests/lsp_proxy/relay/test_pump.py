@@ -3,8 +3,11 @@
 import itertools
 import os
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,3 +139,50 @@ def test_a_frame_of_ours_waits_for_the_end_of_the_one_under_way() -> None:
     outlet.close()
     assert os.read(drain, 1 << 16) == b""
     os.close(drain)
+
+
+LARGE = frame(b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 300_000 + b'"}')
+
+
+def carried(data: bytes, target: int, outlet: Outlet) -> None:
+    source, feed = os.pipe()
+
+    def write() -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(feed, rest) :]
+        os.close(feed)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    Pump(source, outlet, Watching(PASS)).run()
+    writer.join(10)
+    os.close(source)
+    os.close(target)
+
+
+@pytest.mark.parametrize("how", [os.O_TRUNC, os.O_APPEND])
+def test_a_large_message_arrives_whole_where_the_kernel_cannot_move_it(tmp_path: Path, how: int) -> None:
+    # A file that is appended to: the kernel refuses, and the bytes are read and written.
+    path = tmp_path / "out"
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | how)
+    carried(LARGE + frame(b"{}") + LARGE, target, Outlet(target))
+    assert path.read_bytes() == LARGE + frame(b"{}") + LARGE
+
+
+def test_a_frame_of_ours_waits_for_one_that_the_kernel_moves() -> None:
+    drain, target = os.pipe()
+    outlet = Outlet(target)
+    runner = threading.Thread(target=carried, args=(LARGE, target, outlet))
+    runner.start()
+    # The pipe is full of the first part, so that the large frame is under way.
+    assert os.read(drain, 1) == LARGE[:1]
+    while not outlet.is_inside_frame:
+        time.sleep(0.001)
+    outlet.inject(frame(b"ours"))
+    data = LARGE[:1]
+    while chunk := os.read(drain, 1 << 16):
+        data += chunk
+    runner.join(10)
+    os.close(drain)
+    assert data == LARGE + frame(b"ours")
