@@ -486,9 +486,12 @@ class Observer:
         passed_ns = now_ns - self._settled_ns.get(uri, 0)
         self._settled_ns[uri] = now_ns
         run = self._runs.pop(uri, None)
-        if run is None or is_explained:
+        if run is None:
             return
-        if len(run.new) > self.rhythm.keys_within(passed_ns, gathers_keystrokes=self.gathers_keystrokes):
+        if is_explained:
+            # Each character looked typed by itself; only all of them together were a suggestion.
+            self._typed[uri] = max(0, self._typed[uri] - len(run.new))
+        elif len(run.new) > self.rhythm.keys_within(passed_ns, gathers_keystrokes=self.gathers_keystrokes):
             self._typed[uri] -= len(run.new)
             self._note_outside(uri, [run], is_explained=False)
 

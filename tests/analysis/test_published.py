@@ -1,7 +1,7 @@
 """Published measures against counts made by hand."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,9 +57,24 @@ def source(tmp_path: Path) -> Iterator[SqliteSource]:
     source.close()
 
 
-def found(source: SqliteSource) -> dict[tuple[str, ArmLabel, str | None], Measure]:
+Key = tuple[str, ArmLabel, str | None]
+
+
+def found(source: SqliteSource) -> dict[Key, Measure]:
     measures = published(source, trial_of(WORK)[0].id, Origin.PERSON)
     return {(measure.name, measure.label, measure.horizon): measure for measure in measures}
+
+
+@pytest.fixture(scope="module")
+def measures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Key, Measure]:
+    path = tmp_path_factory.mktemp("published") / "codetrial.db"
+    with Store(path) as store:
+        store.append(*rows())
+    source = SqliteSource(path)
+    try:
+        return found(source)
+    finally:
+        source.close()
 
 
 @pytest.mark.parametrize(
@@ -77,15 +92,15 @@ def found(source: SqliteSource) -> dict[tuple[str, ArmLabel, str | None], Measur
     ],
 )
 def test_measures_by_hand(
-    source: SqliteSource, name: str, label: ArmLabel, horizon: str | None, part: float, whole: float
+    measures: Mapping[Key, Measure], name: str, label: ArmLabel, horizon: str | None, part: float, whole: float
 ) -> None:
-    measure = found(source)[name, label, horizon]
+    measure = measures[name, label, horizon]
     assert (measure.part, measure.whole, measure.value) == (part, whole, part / whole)
     assert measure.low is None  # One session tells nothing about its spread.
 
 
-def test_nothing_to_divide_by_is_no_number(source: SqliteSource) -> None:
-    measure = found(source)["unchanged", ArmLabel.B, "30s"]
+def test_nothing_to_divide_by_is_no_number(measures: Mapping[Key, Measure]) -> None:
+    measure = measures["unchanged", ArmLabel.B, "30s"]
     assert (measure.value, measure.whole, measure.low, measure.sessions) == (None, 0.0, None, 0)
 
 
@@ -122,3 +137,25 @@ def test_outside_insertions_have_their_own_row(source: SqliteSource, tmp_path: P
     [row] = outside(source, trial_of(WORK)[0].id, Origin.PERSON)
     assert (row.horizon, row.insertions, row.mean_kept) == ("30s", 2, 1.0)
     assert row.states == {"found": 1, "censored": 1}
+
+
+def test_a_file_of_before_the_finer_places_opens_and_says_nothing_about_them(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with Store(path) as store:
+        store.append(*record(WORK))
+        for name, column in OLDER:
+            store.db.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
+        store.db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm004_finer_places_and_distances'")
+    with Store(path) as store:
+        assert {row["line_part"] for row in store.rows("SELECT line_part FROM task")} == {None}
+        assert {row["place"] for row in store.rows("SELECT place FROM task")} == {"line_end"}
+    source = SqliteSource(path)
+    measure = found(source)["rocc", ArmLabel.A, None]
+    source.close()
+    assert (measure.value, measure.whole) == (None, 0.0)
+
+
+OLDER = [
+    *(("task", name) for name in ("line_part", "enclosing", "typed_chars")),
+    *(("continuation", name) for name in ("kept_share", "char_distance", "token_distance", "next_change_ms")),
+]

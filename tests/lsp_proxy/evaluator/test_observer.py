@@ -358,3 +358,12 @@ def test_typed_characters_are_counted_apart_from_taken_and_inserted_ones() -> No
     it.insert("\n    other = [value for value in prices]")
     assert it.observer.typed_chars(URI) == 7
     assert it.observer.typed_chars(URI) == 0
+
+
+def test_a_suggestion_told_as_single_strokes_is_not_typed() -> None:
+    it = ScriptedEditor(BEFORE + AFTER, len(BEFORE), "strokes")
+    it.type("x")
+    it.offer(" + sum(price.value for price in prices)")
+    it.insert(" + sum(price.value for price in prices)")
+    it.wait(1)
+    assert it.observer.typed_chars(URI) == 1
