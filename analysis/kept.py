@@ -35,7 +35,7 @@ __all__ = ["KEEP_FROM", "Keeper", "Since", "SqliteKeeper", "forget", "rollup_of"
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of what a rollup sums up, and how: a file of another version is not read."""
 
 KEEP_FROM = 2_000

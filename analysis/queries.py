@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.kept import rollup_of
-from analysis.rollup import GONE, HORIZONS_S, KEPT, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope
+from analysis.rollup import GONE, HORIZONS_S, KEPT, MILLIONTHS, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope
 from analysis.source import Source, table
+from analysis.statistics import LOG_BIN, effective_size
 from codetrial.clock import utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import ArmLabel, Disposition, Origin, Unit
@@ -156,6 +157,8 @@ class Latencies:
     counts: Integers
     cut_off: int
     """Attempts that never ended by themselves: at least as slow as when they were given up, so not in the bins."""
+    effective: float
+    """How many independent ones those in the bins are worth: those of one session resemble each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -501,11 +504,18 @@ def _latencies(rollup: Rollup, label: ArmLabel) -> Latencies:
             cut_off += n if is_cut_off else 0
             if index is not None:
                 bins[int(index)] += n
-    ordered = sorted(bins)
+    ordered = np.array(sorted(bins), dtype=np.int64)
+    counts = np.array([bins[index] for index in sorted(bins)], dtype=np.int64)
+    middles = (ordered + 0.5) * LOG_BIN
     return Latencies(
-        bins=np.array(ordered, dtype=np.int64),
-        counts=np.array([bins[index] for index in ordered], dtype=np.int64),
+        bins=ordered,
+        counts=counts,
         cut_off=cut_off,
+        effective=effective_size(
+            rollup.attempts[f"timed_{label.value}"],
+            rollup.attempts[f"log_latency_{label.value}"] / MILLIONTHS,
+            float((counts * middles**2).sum()),
+        ),
     )
 
 

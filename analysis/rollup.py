@@ -26,6 +26,7 @@ __all__ = [
     "GONE",
     "HORIZONS_S",
     "KEPT",
+    "MILLIONTHS",
     "PAIR_COLUMNS",
     "SHOWN",
     "STANDS",
@@ -54,6 +55,8 @@ SHOWN = {"none": 0, "A": 1, "B": 2}
 
 UNSEEN, GONE, STANDS = 0, 1, 2
 """What was seen of a taken text at a horizon."""
+
+MILLIONTHS = 1_000_000
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -456,6 +459,9 @@ class _Reader:
         t = t.select(task_id=t.id, session=t.session)
         own = t.inner_join(p, p.task == t.task_id)
         sums = {}
+        is_timed = own.latency_ms.notnull() & (own.is_cache_hit == 0)
+        # In millionths and whole, so that a sum does not depend on its order.
+        log = (own.latency_ms.clip(lower=1e-3).ln() * MILLIONTHS).round().cast("int64")
         for label in ArmLabel:
             mine = own.label == label.value
             for name, value in (
@@ -465,6 +471,8 @@ class _Reader:
                 ("priced", _if(own.cost_nanousd.notnull())),
                 ("tokens_in", own.tokens_in),
                 ("tokens_out", own.tokens_out),
+                ("timed", _if(is_timed)),
+                ("log_latency", ibis.cases((is_timed, log), else_=0)),
             ):
                 sums[f"{name}_{label.value}"] = ibis.cases((mine, value), else_=0).sum()
         by_session = own.group_by("session").aggregate(**sums)

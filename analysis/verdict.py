@@ -475,7 +475,9 @@ def latency_guardrail(evidence: Evidence) -> Guardrail:
     found = {}
     for label, latencies in evidence.latencies.items():
         lows, highs = bin_edges(latencies.bins)
-        found[label] = quantile(lows, highs, latencies.counts, 0.95, alpha=ALPHA / GUARDED / 2)
+        found[label] = quantile(
+            lows, highs, latencies.counts, 0.95, alpha=ALPHA / GUARDED / 2, effective=latencies.effective
+        )
     texts = {label: quantile_text(q) for label, q in found.items()}
     a, b = found[ArmLabel.A], found[ArmLabel.B]
     harms = None

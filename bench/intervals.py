@@ -7,7 +7,18 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from analysis.statistics import centred_ipw, cluster_ratio, empirical_bernstein, kaplan_meier, look_times
+from analysis.statistics import (
+    centred_ipw,
+    cluster_ratio,
+    cluster_sums,
+    developers_in_general,
+    effective_size,
+    empirical_bernstein,
+    kaplan_meier,
+    look_times,
+    sample_ratio,
+)
+from analysis.statistics.contrasts import Cell, contrast
 from analysis.statistics.quantiles import rank_limits
 from bench.report import Report
 
@@ -21,9 +32,21 @@ def run(report: Report) -> None:
         ("empirical-Bernstein, paired, no effect", _paired),
         ("empirical-Bernstein, by assignment, 8 points", _assigned),
         ("asymptotic over sessions that differ", _clustered),
-        ("median, beta-binomial", lambda generator: _quantile(generator, 0.5)),
-        ("95th percentile, beta-binomial", lambda generator: _quantile(generator, 0.95)),
+        ("what decides: both together, by assignment, sessions that differ", _deciding),
+        ("asymptotic over sessions, kept characters by assignment", _kept_chars),
+        ("asymptotic over sessions, rare failures of both arms", _failures),
+        ("first week and later, both", _first_week),
+        ("developers in general, t, at its planned looks", lambda generator: _developers(generator, "interval")),
+        ("developers in general, bootstrap beside it", lambda generator: _developers(generator, "bootstrap")),
+        ("net rate of a contrast of two rates", _contrast),
+        ("sample-ratio alarm (promised: 0.1%)", _ratio),
+        ("median, independent", lambda generator: _quantile(generator, 0.5)),
+        ("95th percentile, independent", lambda generator: _quantile(generator, 0.95)),
+        ("median, sessions that differ", lambda generator: _session_quantile(generator, 0.5)),
+        ("95th percentile, sessions that differ", lambda generator: _session_quantile(generator, 0.95)),
+        ("median, sessions that differ, taken as independent, for comparison", _naive_median),
         ("retention, four horizons", _retention),
+        ("retention, sessions that differ", _session_retention),
     ]
     rows = []
     for name, misses in cases:
@@ -82,11 +105,130 @@ def _quantile(generator: np.random.Generator, p: float) -> bool:
     return False
 
 
+def _sessions(generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Episodes of sessions that differ: their session, and which arm each shows."""
+    session = np.repeat(np.arange(count), generator.integers(4, 30, count))
+    drawn = generator.random(len(session))
+    return session, drawn < 0.45, (drawn >= 0.45) & (drawn < 0.9)
+
+
+def _by_assignment(
+    outcome: np.ndarray, session: np.ndarray, is_a: np.ndarray, is_b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    shares = np.full(len(session), 0.45)
+    values = centred_ipw(outcome, is_a, is_b, shares, shares)
+    return values, *cluster_sums(values, session)
+
+
+def _deciding(generator: np.random.Generator) -> bool:
+    effect = 0.05
+    session, is_a, is_b = _sessions(generator, 300)
+    base = generator.beta(3, 7, 300)[session]
+    taken = generator.random(len(session)) < np.where(is_a, np.minimum(base + effect, 1), np.where(is_b, base, 0))
+    truth = np.cumsum(np.minimum(base + effect, 1) - base)
+    values, sums, sizes = _by_assignment(taken.astype(np.float64), session, is_a, is_b)
+    exact = empirical_bernstein(values, value_range=2 / 0.45, looks=LOOKS)
+    over_sessions = cluster_ratio(sums, sizes)
+    ends = np.cumsum(sizes).astype(np.int64)
+    for size, low, high in zip(exact.sizes, exact.lows, exact.highs, strict=True):
+        # The hull at this look: the last session that has ended by now.
+        closed = int(np.searchsorted(ends, size, side="right"))
+        at = int(np.searchsorted(over_sessions.sizes, closed, side="right")) - 1
+        if at >= 0:
+            low, high = min(low, over_sessions.lows[at]), max(high, over_sessions.highs[at])
+        if not low <= truth[size - 1] / size <= high:
+            return True
+    return False
+
+
+def _kept_chars(generator: np.random.Generator) -> bool:
+    session, is_a, is_b = _sessions(generator, 300)
+    mood = np.exp(generator.normal(0, 0.4, 300))[session]
+    taken = (generator.random(len(session)) < 0.3) & (is_a | is_b)
+    chars = taken * np.exp(generator.normal(3.3, 0.9, len(session))) * mood
+    _, sums, sizes = _by_assignment(chars, session, is_a, is_b)
+    found = cluster_ratio(sums, sizes)
+    return bool(((found.lows > 0) | (found.highs < 0)).any())
+
+
+def _failures(generator: np.random.Generator) -> bool:
+    tried = generator.integers(10, 60, 300)
+    rate = generator.beta(1, 49, 300)
+    difference = generator.binomial(tried, rate) - generator.binomial(tried, rate)
+    found = cluster_ratio(difference, tried)
+    return bool(((found.lows > 0) | (found.highs < 0)).any())
+
+
+def _first_week(generator: np.random.Generator) -> bool:
+    x = _discordant(generator, 10_000)
+    parts = (empirical_bernstein(part, value_range=2.0, looks=LOOKS) for part in (x[:2500], x[2500:]))
+    return any(bool(((found.lows > 0) | (found.highs < 0)).any()) for found in parts)
+
+
+def _developers(generator: np.random.Generator, kind: str) -> bool:
+    people = generator.normal(0, 0.03, 20)
+    for look in range(1, 7):
+        claim = developers_in_general(people + generator.normal(0, 0.05 / math.sqrt(look), 20), look=look, seed=look)
+        if claim is not None and getattr(claim, kind).excludes(0.0):
+            return True
+    return False
+
+
+def _contrast(generator: np.random.Generator) -> bool:
+    cells = []
+    rate = generator.beta(2, 6, 300)
+    for sign in (1.0, -1.0):
+        weights = generator.integers(0, 4, 300).astype(np.float64)
+        hits = generator.binomial(weights.astype(np.int64), rate).astype(np.float64)
+        cells.append(Cell(sign, hits, weights, weights))
+    found = contrast(cells).sequence
+    return bool(((found.lows > 0) | (found.highs < 0)).any())
+
+
+def _ratio(generator: np.random.Generator) -> bool:
+    shares = (0.45, 0.45, 0.10)
+    draws = np.cumsum(generator.multinomial(50, shares, LOOKS), axis=0)
+    return any(sample_ratio([int(n) for n in row], shares).is_mismatch for row in draws)
+
+
+LATENCY_SPREAD, SESSION_SPREAD = 0.5, 0.3
+"""Of the logarithm, within a session and between sessions (a network, a time of day, a load)."""
+
+
+def _session_quantile(generator: np.random.Generator, p: float, *, naive: bool = False) -> bool:
+    """Over sessions, looked at whenever some more have ended, with the limits that the report shows."""
+    sizes = generator.integers(5, 75, 200)
+    session = np.repeat(np.arange(200), sizes)
+    x = generator.normal(0, SESSION_SPREAD, 200)[session] + generator.normal(0, LATENCY_SPREAD, len(session))
+    below = x <= stats.norm.ppf(p) * math.hypot(LATENCY_SPREAD, SESSION_SPREAD)
+    sums, squares, hits = (np.bincount(session, values, 200) for values in (x, x * x, below))
+    for k in look_times(200, LOOKS):
+        n = int(sizes[:k].sum())
+        worth = n if naive else max(1, int(effective_size(sizes[:k], sums[:k], float(squares[:k].sum()))))
+        least, most = rank_limits(p, worth)
+        if not math.floor(least * n / worth) <= hits[:k].sum() <= math.ceil(most * n / worth):
+            return True
+    return False
+
+
+def _naive_median(generator: np.random.Generator) -> bool:
+    return _session_quantile(generator, 0.5, naive=True)
+
+
 HAZARDS = np.array([0.15, 0.1, 0.05, 0.05])
 
 
+def _session_retention(generator: np.random.Generator) -> bool:
+    """Three taken texts a session; how much people rewrite differs by session."""
+    hazards = np.repeat(generator.beta(HAZARDS * 8, (1 - HAZARDS) * 8, (1000, 4)), 3, axis=0)
+    return _misses_retention(generator.random((3000, 4)) < hazards)
+
+
 def _retention(generator: np.random.Generator) -> bool:
-    lost = generator.random((3000, 4)) < HAZARDS
+    return _misses_retention(generator.random((3000, 4)) < HAZARDS)
+
+
+def _misses_retention(lost: np.ndarray) -> bool:
     at = np.where(lost.any(axis=1), lost.argmax(axis=1), 4)
     truth = np.cumprod(1 - HAZARDS)
     for n in look_times(3000, LOOKS // 3):

@@ -15,7 +15,7 @@ from analysis.statistics.planning import (
     fixed_sample_size,
     units_for_half_width,
 )
-from analysis.statistics.quantiles import LOG_BIN, Quantile, bin_edges, bin_of, quantile
+from analysis.statistics.quantiles import LOG_BIN, Quantile, bin_edges, bin_of, effective_size, quantile
 from analysis.statistics.sequences import (
     ALPHA,
     MIN_CLUSTERS,
@@ -52,6 +52,7 @@ __all__ = [
     "clustering",
     "clusters_for_half_width",
     "developers_in_general",
+    "effective_size",
     "empirical_bernstein",
     "fixed_sample_size",
     "hajek",

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from analysis.statistics.sequences import ALPHA
+from analysis.statistics.sequences import ALPHA, MIN_CLUSTERS
 
-__all__ = ["LOG_BIN", "Quantile", "bin_edges", "bin_of", "quantile", "rank_limits"]
+__all__ = ["LOG_BIN", "Quantile", "bin_edges", "bin_of", "effective_size", "quantile", "rank_limits"]
 
 LOG_BIN = math.log(1.02)
 """Width of a latency bin on the logarithmic scale."""
@@ -75,8 +75,39 @@ def _edge(evidence: Callable[[int], float], centre: int, end: int, threshold: fl
     return inside
 
 
+def effective_size(sizes: ArrayLike, sums: ArrayLike, squares: float) -> float:
+    """How many independent values tell as much as these, which come in clusters that resemble themselves.
+
+    Their number over Kish's design effect (1965) of their mean, as `clustering` has it, never below 1. Below
+    MIN_CLUSTERS clusters that effect cannot be told, so each cluster counts as if all its values were one, weighted by
+    its size. For latencies the values are logarithms: their mean moves with the session more than any quantile does.
+
+    Args:
+        sizes: Values per cluster.
+        sums: Sum of the values per cluster.
+        squares: Sum of all squared values.
+    """
+    m, s = np.asarray(sizes, dtype=np.float64), np.asarray(sums, dtype=np.float64)
+    m, s = m[m > 0], s[m > 0]
+    n, k = float(m.sum()), len(m)
+    if not k:
+        return 0.0
+    if k < MIN_CLUSTERS:
+        return n**2 / float((m**2).sum())
+    mean = float(s.sum()) / n
+    naive = max(squares / n - mean**2, 0.0) / n
+    clustered = float(((s - mean * m) ** 2).sum()) * k / (k - 1) / n**2
+    return n if clustered <= naive else n * naive / clustered
+
+
 def quantile(
-    lows: ArrayLike, highs: ArrayLike, counts: ArrayLike, p: float, *, alpha: float = ALPHA
+    lows: ArrayLike,
+    highs: ArrayLike,
+    counts: ArrayLike,
+    p: float,
+    *,
+    alpha: float = ALPHA,
+    effective: float | None = None,
 ) -> Quantile | None:
     """The p-quantile of binned values with its confidence limits; None without any value.
 
@@ -84,6 +115,8 @@ def quantile(
         lows: Lower edges of the bins in rising order; for single values the values themselves.
         highs: Upper edges.
         counts: How many values lie in each bin.
+        effective: How many independent values they are worth (`effective_size`); None: all are independent. The limits
+            are those of so many values, as shares; that step is checked by simulation only.
     """
     low_edges, high_edges = np.asarray(lows, dtype=np.float64), np.asarray(highs, dtype=np.float64)
     reached = np.cumsum(np.asarray(counts, dtype=np.int64))
@@ -91,7 +124,9 @@ def quantile(
     if not size:
         return None
     middle = int(np.searchsorted(reached, math.ceil(p * size), side="left"))
-    least, most = rank_limits(p, size, alpha=alpha)
+    worth = size if effective is None else max(1, min(size, math.floor(effective)))
+    least, most = rank_limits(p, worth, alpha=alpha)
+    least, most = math.floor(least * size / worth), math.ceil(most * size / worth)
     low = None if least == 0 else float(low_edges[np.searchsorted(reached, least, side="left")])
     above = int(np.searchsorted(reached, most, side="right"))
     high = None if most >= size else float(high_edges[above])

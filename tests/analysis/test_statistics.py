@@ -21,6 +21,7 @@ from analysis.statistics import (
     cluster_sums,
     clustering,
     developers_in_general,
+    effective_size,
     empirical_bernstein,
     fixed_sample_size,
     hajek,
@@ -182,6 +183,37 @@ def test_quantile_limits_cover_under_peeking() -> None:
             below = np.cumsum(generator.standard_normal(3000) <= truth)
             failures += any(not low <= below[n - 1] <= high for n, (low, high) in limits.items())
         assert failures / RUNS <= ALLOWED
+
+
+def test_quantile_limits_cover_where_sessions_differ() -> None:
+    generator = np.random.default_rng(12)
+    within, between = 0.5, 0.3
+    for p in (0.5, 0.95):
+        truth = stats.norm.ppf(p) * math.hypot(within, between)
+        failures = naive_failures = 0
+        for _ in range(RUNS):
+            x = generator.normal(0, between, (120, 1)) + generator.normal(0, within, (120, 30))
+            below, sums, squares = (x <= truth).sum(axis=1), x.sum(axis=1), (x * x).sum(axis=1)
+            missed = naive_missed = False
+            for k in range(10, 121, 10):
+                n = 30 * k
+                worth = max(1, int(effective_size(np.full(k, 30), sums[:k], float(squares[:k].sum()))))
+                least, most = rank_limits(p, worth)
+                missed |= not math.floor(least * n / worth) <= below[:k].sum() <= math.ceil(most * n / worth)
+                least, most = rank_limits(p, n)
+                naive_missed |= not least <= below[:k].sum() <= most
+            failures += missed
+            naive_failures += naive_missed
+        assert failures / RUNS <= ALLOWED
+        assert naive_failures / RUNS > 0.2  # What independence would have promised.
+
+
+def test_independent_values_are_worth_their_number_and_few_clusters_at_most_one_each() -> None:
+    x = np.random.default_rng(13).normal(0, 1, (200, 20))
+    squares = float((x * x).sum())
+    assert effective_size(np.full(200, 20), x.sum(axis=1), squares) > 0.7 * 4000
+    assert effective_size([5, 5, 0], [1.0, 2.0, 0.0], 3.0) == 2
+    assert effective_size([], [], 0.0) == 0
 
 
 def test_retention_limits_cover_at_all_horizons_under_peeking() -> None:
