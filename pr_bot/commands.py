@@ -129,12 +129,13 @@ def install(repository: Path, action: str, keys: tuple[str, ...], force: bool) -
 @click.option("--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(),
               help="Review the last merge of this repository.")  # fmt: skip
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the page and the database here.")
+@click.option("--local-models", is_flag=True, help="Ask the local model (codetrial arms fetch) instead of scripts.")
 @_config
-def demo(repository: Path, keep: Path | None, config_file: Path | None) -> None:
+def demo(repository: Path, keep: Path | None, local_models: bool, config_file: Path | None) -> None:
     """Watch a whole review without GitHub: open, review, post, react, collect, and a page to look at."""
     from pr_bot.demo import run
 
-    click.echo(run(repository, keep=keep, config_file=config_file))
+    click.echo(run(repository, keep=keep, config_file=config_file, has_local_models=local_models))
 
 
 @pr.command(epilog="For example:  codetrial pr replay . --tests 'python -m pytest -q -x' --changes 20")

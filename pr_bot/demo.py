@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from github import Auth
 
+from codetrial.arms import local
 from codetrial.config import Config, load
 from codetrial.errors import ReviewError
 from codetrial.records import Origin
@@ -48,8 +49,11 @@ class Candidate(NamedTuple):
     diff: Diff
 
 
-def run(folder: Path, *, keep: Path | None, config_file: Path | None) -> str:
+def run(folder: Path, *, keep: Path | None, config_file: Path | None, has_local_models: bool = False) -> str:
     """Open, review, post, react, collect; what happened, in a few lines.
+
+    Args:
+        has_local_models: Without a configuration of one's own, ask the local model in two ways instead of scripts.
 
     Raises:
         ReviewError: the repository has no fitting commit.
@@ -61,7 +65,7 @@ def run(folder: Path, *, keep: Path | None, config_file: Path | None) -> str:
     with (
         tempfile.TemporaryDirectory() as scratch,
         _new_hub(Path(scratch) / "hub") as hub,
-        _arms(config_file, target) as config,
+        _arms(config_file, target, has_local_models) as config,
     ):
         bot = _bot(config, target, Path(scratch))
         api = Api(Auth.Token(hub.token("codetrial[bot]")), url=hub.url, pace_s=0)
@@ -252,9 +256,38 @@ def _scripted(name: str, prompt: str) -> str:
     return json.dumps({"findings": found})
 
 
+_LOCAL_MODELS = """\
+# One small model, cold and warm: it shows that real models go the whole way, and is no match for either.
+[arms.a]
+name = "SmolLM2-135M, cold"
+api = "openai-chat"
+model = "smollm2-135m-instruct"
+url = "local:smollm2"
+temperature = 0.0
+[arms.b]
+name = "SmolLM2-135M, warm"
+api = "openai-chat"
+model = "smollm2-135m-instruct"
+url = "local:smollm2"
+temperature = 0.7
+[review]
+post_share = 0.5
+max_prompt_chars = 1600
+max_tokens = 200
+timeout_s = 240
+"""
+
+
 @contextmanager
-def _arms(config_file: Path | None, target: Path) -> Iterator[Config]:
-    """The configuration: the user's, or one with two scripted arms behind a server on this machine."""
+def _arms(config_file: Path | None, target: Path, has_local_models: bool) -> Iterator[Config]:
+    """The configuration: the user's, or one with two arms on this machine, the local model's or scripted ones."""
+    path = target / "codetrial.toml"
+    if config_file is None and has_local_models:
+        if not local.find("smollm2").path.is_file():
+            raise ReviewError("The local model is not here yet: get it with `codetrial arms fetch` (98 MB).")
+        path.write_text(_LOCAL_MODELS)
+        os.environ.setdefault("CODETRIAL_DATA_DIR", str(target))
+        config_file = path
     if config_file is not None:
         yield load(Path.cwd(), config_file=config_file)
         return
@@ -279,7 +312,6 @@ def _arms(config_file: Path | None, target: Path) -> Iterator[Config]:
     thread = threading.Thread(target=server.serve_forever, name="scripted-arms")
     thread.start()
     try:
-        path = target / "codetrial.toml"
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
         path.write_text(
             "# Two scripted arms, for the demonstration only.\n"

@@ -290,6 +290,13 @@ class State:
         with self.transaction() as db:
             db.execute("DELETE FROM repository WHERE name = ?", (name,))
 
+    def prune(self) -> None:
+        """Forget deliveries and finished work of a month ago; GitHub offers none that is so old again."""
+        before = self.now() - KEEP_DELIVERIES_S
+        with self.transaction() as db:
+            db.execute("DELETE FROM delivery WHERE received_at < ?", (before,))
+            db.execute("DELETE FROM job WHERE finished_at < ?", (before,))
+
     def counts(self) -> dict[str, int]:
         return {row["state"]: row["n"] for row in self.rows("SELECT state, count(*) AS n FROM job GROUP BY state")}
 

@@ -114,6 +114,7 @@ class Worker:
                     look_at = self._state.now() + COLLECT_EVERY_S
                     self._state.schedule_collecting()
                     self._state.schedule_sweeps()
+                    self._state.prune()
                 job = self._state.claim(name)
                 if job is None:
                     self._stopping.wait(IDLE_S)

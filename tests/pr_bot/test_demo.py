@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from analysis.store import Store
@@ -75,3 +76,34 @@ def test_the_demo_works_from_an_installed_wheel(working_copy: WorkingCopy, tmp_p
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Ada commits the suggestion" in done.stdout
+
+
+def test_without_the_models_weights_the_demo_says_how_to_get_them(working_copy: WorkingCopy, tmp_path: Path) -> None:
+    working_copy.commit({"app.py": BEFORE})
+    working_copy.commit({"app.py": AFTER})
+    wanted = ["demo", "--repository", str(working_copy.folder), "--keep", str(tmp_path / "k"), "--local-models"]
+    assert "codetrial arms fetch" in str(CliRunner().invoke(pr, wanted).exception)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(900)
+def test_real_local_models_go_the_whole_way(
+    working_copy: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (folder := os.environ.get("CODETRIAL_TEST_CACHE_DIR")) is not None:
+        monkeypatch.setenv("CODETRIAL_CACHE_DIR", folder)
+    else:
+        monkeypatch.delenv("CODETRIAL_CACHE_DIR")  # The weights lie in the person's own.
+    working_copy.commit({"app.py": BEFORE})
+    working_copy.commit({"app.py": AFTER}, "Load things")
+    keep = tmp_path / "kept"
+    found = CliRunner().invoke(
+        pr, ["demo", "--repository", str(working_copy.folder), "--keep", str(keep), "--local-models"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert found.exit_code == 0, found.output
+    with Store(keep / "codetrial.db", readonly=True) as store:
+        attempts = store.rows("SELECT label, status, latency_ms, tokens_in FROM attempt ORDER BY label")
+    assert [row["label"] for row in attempts] == ["A", "B"]
+    assert any(row["tokens_in"] for row in attempts), "a model really read it"
+    assert "SmolLM2-135M" in (keep / "review.html").read_text()

@@ -200,6 +200,19 @@ def test_a_job_is_given_up_after_some_tries_and_says_why(state: State) -> None:
     ]
 
 
+def test_what_was_finished_long_ago_is_forgotten_and_what_waits_is_not(state: State) -> None:
+    need = {"repository": "octo/app", "number": 1}
+    state.accept("old", "hash", "pull_request", [("review", "octo/app#1", need), ("review", "octo/app#2", need)])
+    first = state.claim("w")
+    assert first is not None
+    state.finish(first)
+    now = state.now
+    state.now = lambda: now() + 31 * 86_400
+    state.prune()
+    assert state.counts() == {"queued": 1}
+    assert state.rows("SELECT * FROM delivery") == []
+
+
 def test_two_workers_cannot_share_a_state(tmp_path: Path) -> None:
     with (
         only_worker(tmp_path / "lock"),
