@@ -234,20 +234,19 @@ async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
     await asyncio.to_thread(codetrial, "install", "neovim", environment=desk.environment())
     # Two processes: the launcher of this build is not the program that the screen's half would start the other with.
     screen = [program("nvim"), "--server", str(desk.home / "nvim.sock"), "--remote-ui"]
-    with (
-        desk.neovim(program("nvim"), "vim.o.termguicolors = true\n") as inside,
-        terminal(desk.home, desk.project, desk.environment(), *screen) as neovim,
-    ):
+    with desk.neovim(program("nvim"), "vim.o.termguicolors = true\n") as inside:
         await until(lambda: inside.lua("#vim.lsp.get_clients({bufnr = 0})") == "1", "the server attaches")
         await until(desk.is_recording, "the evaluator starts")
-        neovim.write("4GAj")
-        await until(lambda: f"value = {SUGGESTION}" in neovim.screen(), "ghost text appears")
-        keep_picture("neovim", "Neovim 0.12", neovim)
-        neovim.keys("Tab", "Escape")
-        neovim.write(":w")
-        neovim.keys("Enter")
-        await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        with terminal(desk.home, desk.project, desk.environment(), *screen) as neovim:
+            await until(lambda: "value =" in neovim.screen(), "the screen is there")
+            neovim.write("4GAj")
+            await until(lambda: f"value = {SUGGESTION}" in neovim.screen(), "ghost text appears")
+            keep_picture("neovim", "Neovim 0.12", neovim)
+            neovim.keys("Tab", "Escape")
+            neovim.write(":w")
+            neovim.keys("Enter")
+            await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+            found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "inline")
 
 
