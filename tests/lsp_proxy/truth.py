@@ -49,7 +49,7 @@ DECIDED_S = 12.0
 READY_S = 60.0
 """On a busy machine the evaluator, at low priority, takes its time to start."""
 
-SHOWN_S = 6.0
+SHOWN_S = 15.0
 """A suggestion that has not appeared by then will not."""
 
 OTHER = "other_thing(12345)"
@@ -147,8 +147,8 @@ class Hands(Protocol):
         """A formatter rewrites the document, which is then saved."""
         ...
 
-    async def paste_elsewhere(self, text: str) -> None:
-        """Something that is not ours inserts a text at the cursor at once."""
+    async def take_from_another(self, text: str) -> None:
+        """Another source of completions offers a text at the cursor as well, and that is what is taken."""
         ...
 
     async def close(self) -> None: ...
@@ -298,8 +298,8 @@ async def leave(hands: Hands, session: Session, case: Case) -> None:
     await hands.close()
 
 
-async def paste_another(hands: Hands, session: Session, case: Case) -> None:
-    await hands.paste_elsewhere("another_assistant(wrote=this, at_once=True)")
+async def take_from_another(hands: Hands, session: Session, case: Case) -> None:
+    await hands.take_from_another("another_assistant(wrote=this, at_once=True)")
 
 
 BEHAVIOURS: Mapping[str, tuple[Behaviour, str]] = {
@@ -314,7 +314,7 @@ BEHAVIOURS: Mapping[str, tuple[Behaviour, str]] = {
     "take and undo": (take_and_undo, "not_taken"),
     "ignore": (ignore, "not_taken"),
     "leave": (leave, "not_taken"),
-    "outside assistant": (paste_another, "not_taken"),
+    "outside assistant": (take_from_another, "not_taken"),
 }
 PARTS = frozenset({"take a word", "take a line"})
 """What no menu can do."""
@@ -543,7 +543,7 @@ class ScriptedHands:
         await self._editor.change(self._document, 0, len(self._document.text), change(self._document.text))
         await self._editor.save(self._document)
 
-    async def paste_elsewhere(self, text: str) -> None:
+    async def take_from_another(self, text: str) -> None:
         await self._change(self._at, self._at, text)
 
     async def close(self) -> None:
@@ -608,6 +608,36 @@ return vim.lsp.inline_completion.get({ on_accept = function(item)
   if not runs then item.command = nil end
   return item
 end })
+"""
+
+_ANOTHER = """
+local text = ...
+local client = {
+  request = function(method, params, callback)
+    if method == 'initialize' then
+      callback(nil, { capabilities = { inlineCompletionProvider = true } })
+    elseif method == 'textDocument/inlineCompletion' then
+      local range = { start = params.position, ['end'] = params.position }
+      callback(nil, { items = { { insertText = text, range = range } } })
+    else
+      callback(nil, vim.NIL)
+    end
+    return true, 1
+  end,
+  notify = function() return true end,
+  is_closing = function() return false end,
+  terminate = function() end,
+}
+vim.lsp.start({ name = 'another', cmd = function() return client end }, { bufnr = 0 })
+vim.schedule(function() vim.cmd('doautocmd CursorMovedI') end)
+"""
+
+_CHOOSE_ANOTHER = """
+local space = vim.api.nvim_get_namespaces()['nvim.lsp.inline_completion']
+local marks = vim.api.nvim_buf_get_extmarks(0, space, 0, -1, { details = true })
+if vim.inspect(marks):find('another_assistant', 1, true) then return true end
+vim.lsp.inline_completion.select()
+return false
 """
 
 _OFFERED = """
@@ -736,9 +766,23 @@ class NeovimHands:
         lines = await self._neovim.call("nvim_buf_get_lines", 0, 0, -1, True)
         await self._lua(_FORMAT, change("\n".join(lines) + "\n"))
 
-    async def paste_elsewhere(self, text: str) -> None:
-        await self._close_menu()
-        await self._neovim.call("nvim_put", [text], "c", True, True)
+    async def take_from_another(self, text: str) -> None:
+        before = await self._tick()
+        if self.surface == "inline":
+            await self._lua(_ANOTHER, text)
+            await self._until(_CHOOSE_ANOTHER, SHOWN_S)
+            await self._lua("vim.lsp.inline_completion.get()")
+        else:
+            await self._close_menu()
+            # What a completion plug-in of another assistant does.
+            await self._lua("vim.fn.complete(vim.fn.col('.'), { ... })", text)
+            await self._until("return vim.fn.pumvisible() == 1", SHOWN_S)
+            await self._keys("<C-y>")
+
+        async def is_there() -> bool:
+            return await self._tick() != before
+
+        await until(is_there, SHOWN_S)
 
     async def close(self) -> None:
         await self._keys("<Esc>")
