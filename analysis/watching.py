@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report import words
+from analysis.report import reviews_text, words
 from codetrial.errors import EvidenceError
 
 __all__ = ["QUESTIONS", "datasette_metadata", "explore", "watch"]
@@ -42,13 +42,47 @@ QUESTIONS = {
         "WHERE origin = :origin AND shown = 'none' AND metric = 'first_line_similarity' AND horizon = '30s' "
         "ORDER BY difference DESC LIMIT 100",
     ),
+    "what_became_of_findings": (
+        "Review findings by arm, posted or held back, and what became of them",
+        "SELECT f.stratum, a.shown = 'none' AS held_back, o.outcome, count(DISTINCT a.id) AS findings FROM outcome o "
+        "JOIN finding f ON f.id = o.suggestion JOIN assignment a ON a.id = f.assignment "
+        "JOIN session s ON s.id = a.session WHERE s.origin = :origin AND o.rule LIKE 'final%' "
+        "AND (a.shown = o.label OR (a.shown = 'none' AND o.suggestion = a.id)) "
+        "GROUP BY 1, 2, 3 ORDER BY 1, 2, 4 DESC",
+    ),
     "incidents": ("Incidents by kind", "SELECT kind, sum(count) AS n FROM incident GROUP BY kind ORDER BY n DESC"),
 }
 
 
 def view(report: Json) -> Group:
-    """One screen of a running trial."""
-    verdict, size = report["verdict"], report["size"]
+    """One screen of a running trial, of each door that has data."""
+    parts = [_completions(report)] if "arms" in report else []
+    if report["reviews"] is not None:
+        parts.append(_reviews(report["reviews"]))
+    foot = f"{report['made_at']}. Ctrl-C ends."
+    return Group(*(part for group in parts for part in (group, Text())), Text(foot, style="dim"))
+
+
+def _head(report: Json) -> list[Text]:
+    verdict = report["verdict"]
+    head = [Text(verdict["sentence"], style="bold")]
+    if report["banner"]:
+        head.append(Text(report["banner"], style="magenta"))
+    return head + [Text(f"Warning: {text}", style="bold red") for text in verdict["warnings"]]
+
+
+def _reviews(found: Json) -> Group:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table.add_column("")
+    for label in ("A", "B"):
+        table.add_column(found["arms"][label]["name"], justify="right")
+    for line in (*reviews_text.finding_lines(found), *reviews_text.signal_lines(found)):
+        table.add_row(line.title, line.a, line.b)
+    return Group(*_head(found), Text(), table, Text(), Text(reviews_text.size_line(found), style="dim"))
+
+
+def _completions(report: Json) -> Group:
+    size = report["size"]
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     table.add_column("")
     for label in ("A", "B"):
@@ -62,15 +96,11 @@ def view(report: Json) -> Group:
         if failed:
             listed = ", ".join(f"{kind} {n:,}" for kind, n in failed.items())
             table.add_row(Text(f"failed, {report['arms'][label]['name']}: {listed}", style="red"))
-    head = [Text(verdict["sentence"], style="bold")]
-    if report["banner"]:
-        head.append(Text(report["banner"], style="magenta"))
-    head += [Text(f"Warning: {text}", style="bold red") for text in verdict["warnings"]]
     foot = (
         f"{size['requests']:,} requests, {size['episodes']:,} episodes ({size['open_episodes']:,} open), "
-        f"{size['sessions']:,} sessions; {report['made_at']}. Ctrl-C ends."
+        f"{size['sessions']:,} sessions."
     )
-    return Group(*head, Text(), table, Text(), Text(foot, style="dim"))
+    return Group(*_head(report), Text(), table, Text(), Text(foot, style="dim"))
 
 
 def watch(make: Callable[[], Json], console: Console, *, every_s: float, rounds: int | None = None) -> None:

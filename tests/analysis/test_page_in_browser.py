@@ -5,13 +5,18 @@ import re
 import shutil
 import struct
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.image import imread
 
+from analysis.breakdown import Dimension
+from analysis.cost import Hosting
 from analysis.report import make, write_html
 from analysis.source import SqliteSource
+from tests.analysis.made_reviews import ReviewPlan, build_reviews, with_reviews
 from tests.analysis.synthetic import Plan, build
 
 pytestmark = pytest.mark.slow
@@ -22,8 +27,13 @@ CHROMIUM_TIME_LIMIT_S = 90.0
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    source = SqliteSource(build(folder / "codetrial.db"))
-    write_html(make(source, now=Plan().end), folder / "report.html")
+    store = build(folder / "codetrial.db")
+    build_reviews(store, with_reviews(ReviewPlan(), pulls=80))
+    source = SqliteSource(store)
+    machine = Hosting(gpu_usd_per_hour=0.9, completions_per_s=30)
+    groups = [Dimension.LANGUAGE, Dimension.PLACE]
+    later = Plan().end + timedelta(days=60)
+    write_html(make(source, now=later, by=groups, hosting=machine), folder / "report.html")
     source.close()
     return folder / "report.html"
 
@@ -48,7 +58,9 @@ def urls_asked_for(folder: Path) -> set[str]:
 
 def test_the_page_renders_without_complaint_or_request(page: Path, tmp_path: Path) -> None:
     done = chromium(page, tmp_path, "--dump-dom")
-    assert done.stdout.count('<svg role="img"') == 4
+    assert done.stdout.count('<svg role="img"') == 7
+    for heading in ("A machine of your own", "By place and language", "Review findings that developers act on"):
+        assert heading in done.stdout
     assert "Not yet: codestral-2508 minus qwen2.5-coder-7b" in done.stdout
     assert "CONSOLE" not in done.stderr
     # Chromium itself may look for its maker's services; the page holds no such name.
@@ -61,6 +73,13 @@ def test_charts_have_labels_and_tooltips(page: Path, tmp_path: Path) -> None:
     for label in re.findall(r'aria-labelledby="([\w-]+) ', dom):
         assert f'id="{label}"' in dom
     assert re.search(r'<g id="funnel-funnel-A-0"><title>codestral-2508: Requests in its episodes: \d+</title>', dom)
+    assert re.search(r'<g id="acted-acted-A-posted"><title>[^<]+ of \d+ acted on', dom)
+    assert re.search(r'<g id="even-even-point"><title>The same cost at [\d,]+ completions', dom)
+    for section in re.findall(r'<section aria-labelledby="([\w-]+)"', dom):
+        assert f'id="{section}"' in dom
+    cell = re.search(r'<td class="cell"[^>]*title="([^"]+)"', dom)
+    assert cell is not None
+    assert "sessions" in cell[1] or "too few" in cell[1]
 
 
 @pytest.mark.parametrize("width", [400, 1280])
@@ -70,3 +89,20 @@ def test_the_page_is_drawn_at_any_width(page: Path, tmp_path: Path, width: int) 
     content = picture.read_bytes()
     assert struct.unpack(">I", content[16:20])[0] == width
     assert len(content) > 20_000
+
+
+def test_the_page_is_dark_for_those_who_ask_for_it(page: Path, tmp_path: Path) -> None:
+    shades = []
+    for name, arguments in (("light", []), ("dark", ["--blink-settings=preferredColorScheme=0"])):
+        picture = tmp_path / f"{name}.png"
+        chromium(page, tmp_path, "--window-size=900,1400", f"--screenshot={picture}", "--hide-scrollbars", *arguments)
+        shades.append(float(imread(picture)[..., :3].mean()))
+    assert shades[0] > 0.8
+    assert shades[1] < 0.3
+
+
+def test_the_page_prints_on_some_sheets(page: Path, tmp_path: Path) -> None:
+    paper = tmp_path / "page.pdf"
+    chromium(page, tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={paper}")
+    sheets = len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes()))
+    assert 4 <= sheets <= 20

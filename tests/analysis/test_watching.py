@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from analysis.commands import explore, watch
 from analysis.store import Store
 from analysis.watching import QUESTIONS, datasette_metadata
+from tests.analysis.made_reviews import ReviewPlan, build_reviews, with_reviews
 from tests.analysis.synthetic import Plan, build, with_
 
 
@@ -37,3 +38,15 @@ def test_the_questions_belong_to_the_database_by_name(database: Path) -> None:
 def test_exploring_nothing_is_a_sentence(tmp_path: Path) -> None:
     result = CliRunner().invoke(explore, ["--store", str(tmp_path / "none.db")])
     assert "No database at" in str(result.exception) or "needs Datasette" in str(result.exception)
+
+
+def test_the_live_view_shows_reviews_too_and_alone(tmp_path: Path) -> None:
+    alone = build_reviews(tmp_path / "codetrial.db", with_reviews(ReviewPlan(), pulls=4))
+    arguments = ["--store", str(alone), "--rounds", "1"]
+    text = CliRunner().invoke(watch, arguments, catch_exceptions=False).output
+    assert "Posted minus held back" in text
+    assert "Requests in its episodes" not in text
+    build(alone, with_(Plan(), sessions=2))
+    both = CliRunner().invoke(watch, arguments, catch_exceptions=False).output
+    assert "Posted minus held back" in both
+    assert "Requests in its episodes" in both
