@@ -30,9 +30,16 @@ SETTINGS = """\
   "workbench.secondarySideBar.defaultVisibility": "hidden",
   "security.workspace.trust.enabled": false,
   "chat.disableAIFeatures": true,
+  "editor.quickSuggestions": { "other": "off" }, // While the list is open, Tab takes from it.
   "extensions.autoCheckUpdates": false,
 }
 """
+
+PATIENT = """
+[editor]
+inline_deadline_ms = 30000
+"""
+"""What is late is not shown, and here a whole editor starts beside the first question."""
 
 READY_S = 90.0
 """A window that opens starts four processes and loads 20 MB; on a busy machine that takes a while."""
@@ -45,6 +52,8 @@ class VSCodeDesk(Desk):
     """With VS Code on it, installed and set up; `settings` are the person's."""
 
     prompts: list[str] = field(default_factory=list)
+    proxies: int = 1
+    """How many run: one for each server that is named or found, one for all other languages."""
 
     def says(self, request: Received) -> Script:
         self.prompts.append(request.body["prompt"])
@@ -59,9 +68,9 @@ class VSCodeDesk(Desk):
         self.settings.write_text(SETTINGS.replace("{\n", "{\n" + lines, 1))
 
     def states(self) -> set[str]:
-        """Of the running proxies, as `codetrial status` shows them; two run where there is a language server."""
+        """Of the running proxies, as `codetrial status` shows them; empty until all of them run."""
         found = [proxy.state for proxy in control.proxies()]
-        return set(found) if len(found) == (2 if (self.project / ".venv").exists() else 1) else set()
+        return set(found) if len(found) == self.proxies else set()
 
     def suggests(self) -> bool:
         return self.states() == {"suggests in the text"}
@@ -77,7 +86,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     made.settings.write_text(SETTINGS)
     async with StreamingServer() as server:
         server.script = made.says
-        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url))
+        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url) + PATIENT)
         yield made
 
 
@@ -89,7 +98,8 @@ def environment(desk: Desk) -> dict[str, str]:
     }
 
 
-def with_language_server(desk: Desk) -> None:
+def with_language_server(desk: VSCodeDesk) -> None:
+    desk.proxies = 2
     programs = desk.project / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "basedpyright-langserver").symlink_to(language_server()[0])
@@ -201,6 +211,7 @@ async def test_the_language_server_works_and_a_pause_silences_suggestions_only(d
         await expect(status(page)).to_have_attribute("aria-label", "codetrial: paused")
         await until(lambda: desk.states() == {"paused"}, "the proxies are silent")
         await page.keyboard.type("j")
+        await page.keyboard.press("Control+Space")
         # The server's own list, and its opinion of half a line.
         await expect(page.locator(".suggest-widget.visible")).to_contain_text("json")
         await page.keyboard.press("Escape")
@@ -231,6 +242,7 @@ async def test_suggestions_appear_also_where_there_is_no_server_to_wrap(desk: VS
 
 
 async def test_a_server_that_is_missing_is_named_and_suggestions_appear_all_the_same(desk: VSCodeDesk) -> None:
+    desk.proxies = 2
     desk.configure(servers=[{"languages": ["python"], "command": ["no-such-server", "--stdio"]}])
     surroundings = environment(desk)
     await start(desk, surroundings)
