@@ -11,11 +11,13 @@ from pathlib import Path
 
 from bench.report import Report
 from codetrial.paths import cache_dir
+from tests.lsp_proxy.long_session import LongSession, replay
 from tests.lsp_proxy.truth import BEHAVIOURS, SCRIPTED, Tally, cases, in_neovim, in_scripted_editor
 
 EACH = int(os.environ.get("CODETRIAL_TRUTH_EACH", "25"))
 """Cases of each behaviour in each editor."""
 KNOWN = 1200
+HOURS, SPEED = 5.0, 50.0
 COMMAND = "python -m bench truth"
 
 
@@ -82,6 +84,40 @@ def run(report: Report) -> None:
             for name, t in found.items()
         ],
         command=COMMAND,
+    )
+    _long(report)
+
+
+def _long(report: Report) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        found: LongSession = asyncio.run(replay(Path(folder), Path(__file__).parents[1], hours=HOURS, speed=SPEED))
+    before, after = found.memory_mb
+    report.table(
+        "A long session",
+        [
+            "hours",
+            "played in, s",
+            "characters",
+            "offered",
+            "with an outcome",
+            "with two",
+            "lost records",
+            "evaluator, MB",
+        ],
+        [
+            [
+                f"{found.hours:.1f}",
+                f"{found.wall_s:.0f}",
+                found.keys,
+                found.offered,
+                found.decided,
+                found.twice,
+                found.lost,
+                f"{before:.0f} -> {after:.0f}",
+            ]
+        ],
+        command=COMMAND,
+        note=f"Real commits, typed with human timing at {SPEED:g} times the speed; memory after a quarter and at the end.",
     )
 
 
