@@ -40,9 +40,11 @@ def surroundings(prefix: str, suffix: str, language: str) -> Surroundings:
     part = _line_part(prefix, suffix)
     if language != "cobol" and not is_supported(language):
         return Surroundings(Place.UNKNOWN, part, None)
-    before = _tail_of_lines(prefix, WINDOW_BEFORE)
-    enclosing = _enclosing(before, language, is_whole=len(before) == len(prefix))
-    place = _place_in_cobol(before) if language == "cobol" else _place(before, suffix[:WINDOW_AFTER], language)
+    near = _with_line_feeds(prefix[-2 * WINDOW_BEFORE :])
+    before, after = _tail_of_lines(near, WINDOW_BEFORE), _with_line_feeds(suffix[:WINDOW_AFTER])
+    is_whole = len(prefix) <= 2 * WINDOW_BEFORE and len(before) == len(near)
+    enclosing = _enclosing(before, language, is_whole=is_whole)
+    place = _place_in_cobol(before) if language == "cobol" else _place(before, after, language)
     if place is _FALLBACK:
         place = _BY_LINE[part]
     if enclosing is Enclosing.TEST and place in (Place.STATEMENT, Place.BLOCK):
@@ -58,6 +60,11 @@ def _line_part(prefix: str, suffix: str) -> LinePart:
     if re.split(r"[\r\n]", suffix, maxsplit=1)[0].strip():
         return LinePart.MID
     return LinePart.END if re.split(r"[\r\n]", prefix[-WINDOW_BEFORE:])[-1].strip() else LinePart.START
+
+
+def _with_line_feeds(text: str) -> str:
+    """Editors end lines with carriage returns too, which not all grammars know."""
+    return re.sub(r"\r\n?", "\n", text) if "\r" in text else text
 
 
 def _tail_of_lines(text: str, limit: int) -> str:

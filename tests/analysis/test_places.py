@@ -240,6 +240,14 @@ def test_place(language: str, code: str, place: Place) -> None:
     assert place_of(prefix, suffix, language) is place
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_places_do_not_depend_on_how_lines_end(end: str) -> None:
+    for language, code, _ in CASES:
+        prefix, suffix = code.split("|", 1)
+        expected = surroundings(prefix, suffix, language)
+        assert surroundings(prefix.replace("\n", end), suffix.replace("\n", end), language) == expected
+
+
 def test_every_grammar_has_golden_places() -> None:
     assert set(GOLDEN) == {*_GRAMMARS, "cobol", "elixir"}
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.engines import open_shipped
 from analysis.published import Measure, outside, published
-from analysis.source import SqliteSource
+from analysis.ship import ship
+from analysis.source import Source, SqliteSource
 from analysis.store import Store
 from codetrial.records import ArmLabel, Continuation, Incident, Origin, OutcomeClass, Record, Score, Shown, Task
 from tests.analysis.recorded import START, Asked, Work, record, trial_of
@@ -60,7 +62,7 @@ def source(tmp_path: Path) -> Iterator[SqliteSource]:
 Key = tuple[str, ArmLabel, str | None]
 
 
-def found(source: SqliteSource) -> dict[Key, Measure]:
+def found(source: Source) -> dict[Key, Measure]:
     measures = published(source, trial_of(WORK)[0].id, Origin.PERSON)
     return {(measure.name, measure.label, measure.horizon): measure for measure in measures}
 
@@ -159,3 +161,12 @@ OLDER = [
     *(("task", name) for name in ("line_part", "enclosing", "typed_chars")),
     *(("continuation", name) for name in ("kept_share", "char_distance", "token_distance", "next_change_ms")),
 ]
+
+
+def test_a_teams_parquet_files_give_the_same_measures(source: SqliteSource, tmp_path: Path) -> None:
+    ship(tmp_path / "codetrial.db", str(tmp_path / "team"), origin=Origin.PERSON)
+    shipped = open_shipped(str(tmp_path / "team"), "duckdb")
+    try:
+        assert found(shipped) == found(source)
+    finally:
+        shipped.close()
