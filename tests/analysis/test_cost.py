@@ -18,9 +18,10 @@ from analysis.queries import Evidence, gather
 from analysis.report import schema
 from analysis.source import SqliteSource
 from codetrial.arms import build as build_arm
-from codetrial.config import load
-from codetrial.records import ArmLabel
+from codetrial.config import ArmConfig, load
+from codetrial.records import Api, ArmLabel
 from tests.analysis.synthetic import Plan, Truth, build, with_
+from tests.codetrial.streaming import Script, StreamingServer, sse, sse_stream
 
 PLAN = with_(Plan(), sessions=20, b=Truth(name="own", cost_nanousd=None, is_self_hosted=True))
 
@@ -187,3 +188,36 @@ def test_the_report_shows_the_same_break_even(database: Path) -> None:
     reported = json.loads(CliRunner().invoke(report, own, catch_exceptions=False).output)
     assert reported["break_even"] == by_cost
     jsonschema.validate(reported, schema())
+
+
+async def test_the_probe_measures_a_server_that_streams() -> None:
+    """Eight requests, two at a time, each a tenth of a second: so many a second, and tokens as the server tells."""
+    async with StreamingServer() as server:
+        chunk = {"choices": [{"index": 0, "text": "return 1", "finish_reason": None}]}
+        last = {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]}
+        usage = {"choices": [], "usage": {"prompt_tokens": 700, "completion_tokens": 4, "total_tokens": 704}}
+        server.script = Script([sse(chunk), 0.1, *sse_stream(last, usage, "[DONE]")])
+        config = ArmConfig(api=Api.OPENAI_COMPLETIONS, url=f"{server.url}/v1", model="m", template="qwen2.5-coder")
+        arm = build_arm(config, ArmLabel.A)
+        try:
+            found = await probe(arm, sample_prompts(8), concurrency=2)
+        finally:
+            await arm.aclose()
+    assert (found.requests, found.failed, found.concurrency) == (8, 0, 2)
+    assert server.most_open_streams == 2
+    assert found.latency_p50_ms is not None
+    assert found.latency_p50_ms >= 100
+    assert found.completions_per_s == pytest.approx(8 / found.seconds)
+    assert found.tokens_in_per_s == pytest.approx(8 * 700 / found.seconds)
+
+
+async def test_the_probe_counts_what_failed() -> None:
+    async with StreamingServer() as server:
+        server.script = Script([b"no"], status=500)
+        config = ArmConfig(api=Api.OPENAI_COMPLETIONS, url=f"{server.url}/v1", model="m", template="qwen2.5-coder")
+        arm = build_arm(config, ArmLabel.A)
+        try:
+            found = await probe(arm, sample_prompts(3), concurrency=1)
+        finally:
+            await arm.aclose()
+    assert (found.failed, found.completions_per_s, found.latency_p50_ms) == (3, 0.0, None)
