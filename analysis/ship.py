@@ -339,11 +339,25 @@ KEPT_BACK = {
 can be found by trying; and what servers and incidents say in words may name anything."""
 
 
+PARTS_OF_DETAIL = {
+    "outcome": ("x.rule LIKE 'final!_%' ESCAPE '!'", ("near_posted", "ended", "fate")),
+    "incident": ("x.kind = 'outside_finding'", ("is_bot", "fate")),
+}
+"""Rows whose detail holds something the review door's report needs, and what of it leaves: flags and words of ours."""
+
+
+def _column(table: str, name: str) -> str:
+    """One column as it leaves."""
+    if name == "detail" and table in PARTS_OF_DETAIL:
+        condition, parts = PARTS_OF_DETAIL[table]
+        kept = ", ".join(f"'{part}', json_extract(x.detail, '$.{part}')" for part in parts)
+        return f'CASE WHEN {condition} AND json_valid(x.detail) THEN json_object({kept}) END AS "{name}"'
+    return f'{KEPT_BACK[name]} AS "{name}"' if name in KEPT_BACK else f'x."{name}"'
+
+
 def _selection(table: str, names: str | None = None) -> str:
     """The rows of the chosen sessions: what may leave, or the columns that are named."""
-    names = names or ", ".join(
-        f'{KEPT_BACK[name]} AS "{name}"' if name in KEPT_BACK else f'x."{name}"' for name in column_types(table)
-    )
+    names = names or ", ".join(_column(table, name) for name in column_types(table))
     mine = "IN (SELECT id FROM shipping)"
     if table == "trial":
         return f"SELECT {names} FROM trial x WHERE x.id IN (SELECT trial FROM session WHERE id {mine})"

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from analysis.commands import report as report_command
 from analysis.report import make, schema
 from analysis.report.html import page
+from analysis.ship import ship
 from analysis.source import SqliteSource
 from analysis.statistics.contrasts import Cell, contrast
 from analysis.store import Store
@@ -113,7 +114,10 @@ def test_a_wide_margin_makes_a_tie(tmp_path: Path) -> None:
 
 def test_below_thirty_finished_pull_requests_nothing_is_decided(tmp_path: Path) -> None:
     found = reviews_of(tmp_path, with_reviews(BETTER, pulls=29))
-    assert found["verdict"]["sentence"] == "Not yet: 29 of 29 pull requests with findings are finished; a comparison needs 30."
+    assert (
+        found["verdict"]["sentence"]
+        == "Not yet: 29 of 29 pull requests with findings are finished; a comparison needs 30."
+    )
     assert found["primary"]["interval"] is None
     assert found["arms"]["A"]["own"]["net"]["refused"] == "needs 30 finished pull requests, has 29"
 
@@ -245,3 +249,15 @@ def test_rates_that_never_vary_give_no_interval_of_no_width() -> None:
     assert found.last is not None
     assert found.last.high - found.last.low > 0.1
     assert contrast([Cell(1.0, none, some, some), Cell(-1.0, none, none, none)]).last is None
+
+
+def test_shipped_reviews_give_the_same_numbers(tmp_path: Path) -> None:
+    plan = with_reviews(ReviewPlan(), pulls=45, forced=0.1, near=0.4, unknown=0.1)
+    store = build_reviews(tmp_path / "codetrial.db", plan)
+    ship(store, str(tmp_path / "lake"))
+    here = said(store)["reviews"]
+    done = CliRunner().invoke(report_command, ["--from", str(tmp_path / "lake"), "--json"], catch_exceptions=False)
+    there = json.loads(done.output)["reviews"]
+    assert here["arms"]["A"]["own"]["held_back_near_posted"] > 0
+    assert here["outside"]["bots"] == {"remarks": 1, "acted_on": 1, "not_observed": 0}
+    assert there == here
