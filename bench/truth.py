@@ -117,7 +117,7 @@ def _long(report: Report) -> None:
             ]
         ],
         command=COMMAND,
-        note=f"Real commits, typed with human timing at {SPEED:g} times the speed; memory after a quarter and at the end.",
+        note=f"Real commits typed with human timing, {SPEED:g} times as fast; memory after a quarter and at the end.",
     )
 
 

@@ -14,7 +14,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -219,7 +219,43 @@ def _root_of(editor: types.InitializeParams) -> Path | None:
 
 async def _read(server: EvaluatorServer, reader: "AsyncReader") -> None:
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        await run_async(stop_event=server.ending, reader=reader, protocol=server.protocol, logger=logger)
+        await run_async(stop_event=server.ending, reader=_Readable(reader), protocol=server.protocol, logger=logger)
+
+
+class _Readable:
+    """A reader whose messages are always UTF-8: pygls would pass over one that is not, and the next be applied to a
+    text that misses it.
+    """
+
+    def __init__(self, reader: "AsyncReader") -> None:
+        self._reader = reader
+
+    async def readline(self) -> bytes:
+        return bytes(await _result(self._reader.readline()))
+
+    async def readexactly(self, n: int) -> bytes:
+        body = bytes(await _result(self._reader.readexactly(n)))
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return _without_text(body)
+        return body
+
+
+async def _result(read: Awaitable[bytes] | bytes) -> bytes:
+    return read if isinstance(read, bytes) else await read
+
+
+def _without_text(body: bytes) -> bytes:
+    """The message without what it says of a text, so that its document is unknown until its next full text."""
+    message = json.loads(body.decode(errors="replace"))
+    params = message.get("params")
+    if isinstance(params, dict) and "contentChanges" in params:
+        params["contentChanges"] = [{}]
+    elif isinstance(params, dict) and isinstance(document := params.get("textDocument"), dict):
+        document.pop("text", None)
+        params["textDocument"] = {**document, "text": None}
+    return json.dumps(message).encode()
 
 
 async def _connect(server: EvaluatorServer, link_fd: int | None) -> "AsyncReader":

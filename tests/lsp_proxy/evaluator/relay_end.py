@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 COMMAND = "codetrial.accept.test"
+DEADLINE_S = 50.0
+"""The imports alone take ten seconds where twenty processes want one core."""
 
 
 class RelayEnd:
@@ -98,11 +100,11 @@ class RelayEnd:
         return self._next_id, answer
 
     async def request(self, method: str, params: Any) -> Any:
-        return await asyncio.wait_for(self.ask(method, params)[1], 10)
+        return await asyncio.wait_for(self.ask(method, params)[1], DEADLINE_S)
 
     async def notified(self, method: str) -> Any:
         while True:
-            name, params = await asyncio.wait_for(self.notifications.get(), 10)
+            name, params = await asyncio.wait_for(self.notifications.get(), DEADLINE_S)
             if name == method:
                 return params
 
@@ -148,14 +150,15 @@ class RelayEnd:
     async def end(self) -> int:
         await self.request("shutdown", None)
         self.notify("exit", None)
-        return await asyncio.wait_for(self.process.wait(), 10)
+        return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
 
     async def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
     def _send(self, message: dict[str, Any]) -> None:
-        body = json.dumps(message).encode()
+        # An escaped byte goes out as that byte, which is not UTF-8.
+        body = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogateescape")
         self._writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
     async def _read(self) -> None:

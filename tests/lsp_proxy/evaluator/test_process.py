@@ -235,6 +235,22 @@ async def test_messages_that_no_protocol_allows_are_survived(start: Start) -> No
         assert {"request_in_unknown_document", "document_never_opened"} <= kinds or "request_beyond_the_end" in kinds
 
 
+async def test_invalid_utf8_makes_a_document_unknown_until_its_next_full_text(start: Start) -> None:
+    async with start() as end:
+        await end.begin()
+        end.open(URI, TEXT)
+        end.insert(URI, 0, 0, "# \udcff\n")
+        assert await end.ask_inline(URI, 1, 8)[1] is None
+        end.open(URI, TEXT)
+        assert await end.ask_inline(URI, 1, 8)[1] is not None
+        end.open("file:///project/other.py", "x = '\udcff'\n")
+        assert await end.ask_inline("file:///project/other.py", 0, 4)[1] is None
+        await end.end()
+        kinds = {r["kind"]: r["count"] for r in rows(end, "SELECT * FROM incident")}
+        assert kinds["document_impossible_change"] == 1
+        assert kinds["request_in_unknown_document"] == 2
+
+
 async def wait_for_rows(end: RelayEnd, sql: str) -> None:
     """Until the evaluator's clock has made the row durable; the test's own time limit ends a wait for nothing."""
     while not rows(end, sql):
