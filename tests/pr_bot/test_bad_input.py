@@ -414,7 +414,7 @@ def test_logs_hold_no_token_and_no_code_at_their_most_talkative(
     scene.hub.fail(
         "POST", r"/pulls/1/reviews$", 422, message="Unprocessable Entity", errors=["Line could not be resolved"]
     )
-    with caplog.at_level(logging.DEBUG), closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
+    with caplog.at_level(logging.DEBUG), closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
         token = api.token()
         bot.review(api, "octo/app", 1)
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("pr_bot"))
