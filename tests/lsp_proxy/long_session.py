@@ -119,6 +119,11 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
             wall_s = time.monotonic() - began
             memory.append(_resident_mb(evaluator))
             await editor.shut_down()
+
+    async def has_ended() -> bool:
+        return bool(_rows(store, "SELECT 1 FROM session_end"))
+
+    await until(has_ended, READY_S)
     counts = _rows(
         store,
         "SELECT (SELECT count(*) FROM exposure) AS offered, (SELECT count(*) FROM outcome) AS outcomes, "

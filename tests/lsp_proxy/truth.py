@@ -201,6 +201,14 @@ class Session:
 
         await until(has_begun, READY_S)
 
+    async def over(self) -> None:
+        """Wait for the evaluator's last row: the editor is gone before it."""
+
+        async def has_ended() -> bool:
+            return bool(self.rows("SELECT 1 FROM session_end"))
+
+        await until(has_ended, READY_S)
+
     def _has_session(self) -> bool:
         has_table = self.rows("SELECT 1 FROM sqlite_master WHERE name = 'session'")
         return bool(has_table and self.rows("SELECT 1 FROM session"))
@@ -562,6 +570,7 @@ async def in_scripted_editor(
             shares = [planned[start::at_once] for start in range(at_once)]
             done = await asyncio.gather(*(perform(ScriptedHands(editor, session), session, s) for s in shares))
             await asyncio.sleep(DECIDED_S)
+        await session.over()
         return compare(session, len(planned), [one for share in done for one in share])
 
 
@@ -829,6 +838,7 @@ async def in_neovim(
             await hands.begin()
             done = await perform(hands, session, planned)
             await asyncio.sleep(DECIDED_S)
+        await session.over()
         return compare(session, len(planned), done)
 
 
