@@ -73,7 +73,9 @@ class VSCodeDesk(Desk):
         return set(found) if len(found) == self.proxies else set()
 
     def suggests(self) -> bool:
-        return self.states() == {"suggests in the text"}
+        """Every evaluator has read its configuration, opened its session and spoken to its relay."""
+        is_recording = len(self._rows("session", "SELECT 1 FROM session")) == self.proxies
+        return is_recording and self.states() == {"suggests in the text"}
 
 
 @pytest.fixture
