@@ -79,16 +79,24 @@ class Span:
     """Whether what is inserted right at its end belongs to it; to an empty span it always does, for a redo."""
     is_swallowed: bool = False
     """An edit replaced it together with text on both sides: its place is lost."""
+    _cut: str = ""
+    """What was taken off its end: if it comes back there, it belongs to it again (a redo, a menu that tries items)."""
 
     def follow(self, edit: Edit) -> bool:
         """Follow an edit; True if the text in the span may have changed."""
         if self.end < edit.start:
             return False
         touches = edit.start <= self.end and edit.end >= self.start
+        comes_back = edit.is_insertion and edit.start == self.end and self._cut.startswith(edit.new)
+        if comes_back:
+            self._cut = self._cut[len(edit.new) :]
+        elif touches:
+            is_cut = edit.start >= self.start and edit.end == self.end and not edit.new
+            self._cut = edit.old + self._cut if is_cut else ""
         if edit.start < self.start and self.end < edit.end:
             self.is_swallowed = True
         start = follow(self.start, edit, moves=False)
-        end = follow(self.end, edit, moves=self.grows or self.start == self.end)
+        end = follow(self.end, edit, moves=self.grows or comes_back or self.start == self.end)
         self.start, self.end = start, max(start, end)
         return touches
 

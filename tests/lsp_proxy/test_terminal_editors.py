@@ -207,11 +207,6 @@ async def test_emacs_with_eglot_takes_it_from_the_list(desk: Desk) -> None:
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="lsp-mode puts the text in, takes it out, puts it in again (three notifications) and runs the command; "
-    "the outcome is read as deleted within 10 s",
-)
 async def test_emacs_with_lsp_mode_takes_it_from_the_list(desk: Desk) -> None:
     await emacs_ready(desk, LSP_MODE)
     # lsp-mode keeps a list for as long as a word is typed: what is late for it comes with the next word's. On a busy

@@ -103,6 +103,22 @@ def test_taken_and_deleted_within_ten_seconds_is_not_taken(dialect: str) -> None
 
 
 @every_dialect
+def test_undone_and_redone_after_typing_a_bit_is_accepted(dialect: str) -> None:
+    it = editor(dialect)
+    it.offer(SUGGESTION)
+    it.type("sum")
+    before = it.text
+    it.insert(SUGGESTION[3:])
+    taken = it.text
+    it.wait(2)
+    it.undo_to(before)
+    it.wait(2)
+    it.undo_to(taken)
+    it.wait(11)
+    assert outcome(it) == ("accepted", "whole_insertion")
+
+
+@every_dialect
 def test_undone_and_redone_is_accepted(dialect: str) -> None:
     it = editor(dialect)
     it.offer(SUGGESTION)
