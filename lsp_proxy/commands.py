@@ -15,6 +15,25 @@ if TYPE_CHECKING:
 __all__ = ["commands"]
 
 
+@click.command(epilog="Example:  codetrial lsp -- basedpyright-langserver --stdio")
+@click.option("--config", metavar="FILE", help="This file instead of codetrial.toml.")
+@click.option("--store", metavar="FILE", help="Database to add to; the configured one by default.")
+@click.option("--surface", type=click.Choice(["auto", "inline", "menu", "none"]), help="Where suggestions appear.")
+@click.option("--origin", type=click.Choice(["person", "replay", "test"]), help="Who types; only people are evidence.")
+@click.option("--log", metavar="FILE", help="Where the evaluator's messages go; to the editor's log by default.")
+@click.option("--restart", is_flag=True, help="Start a crashed language server again instead of ending with it.")
+@click.option("--off", is_flag=True, help="Become the language server itself; CODETRIAL_OFF=1 does the same.")
+@click.argument("server", nargs=-1)
+def lsp(**_: object) -> None:
+    """Stand between an editor and its language server SERVER; without one, answer for codetrial alone.
+
+    Everything passes through untouched. Real completion requests are put to both arms as well; one arm's suggestion, or
+    none, is shown.
+    """
+    # Only to be listed and to explain itself: `codetrial.cli` goes straight to the relay, before click is imported.
+    raise click.UsageError("Run it as `codetrial lsp`.")
+
+
 @click.command(epilog="Example:  codetrial demo --minutes 2")
 @click.argument("repository", type=click.Path(path_type=Path), required=False)
 @click.option("--minutes", type=click.FloatRange(0.2, 240), default=3.5, help="Type for at most so long.")
@@ -189,5 +208,5 @@ def doctor(config_file: Path | None, quick: bool) -> None:
 
 commands: Mapping[str, Sequence[click.Command]] = {
     "Set up": [install, uninstall, doctor],
-    "Run": [demo, status, pause, resume],
+    "Run": [lsp, demo, status, pause, resume],
 }

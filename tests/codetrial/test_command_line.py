@@ -1,5 +1,6 @@
 """The command as a whole: it starts light, and every part of it says what it does."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,3 +77,15 @@ def test_a_known_error_is_a_sentence_and_an_exit_code() -> None:
     assert run.returncode == 1
     assert "nothing has been recorded yet" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_listed_options_of_the_proxy_are_those_that_its_own_parser_takes() -> None:
+    from lsp_proxy.commands import lsp
+    from lsp_proxy.relay.main import CHOICES, USAGE, parse
+
+    options = {option.opts[0]: option for option in lsp.params if isinstance(option, click.Option)}
+    assert {word for word in re.findall(r"--[a-z]+", USAGE)} == set(options)
+    for name, option in options.items():
+        assert parse([name] if option.is_flag else [f"{name}={next(iter(CHOICES.get(name[2:], ['x'])))}"])
+        if isinstance(option.type, click.Choice):
+            assert tuple(option.type.choices) == CHOICES[name[2:]]
