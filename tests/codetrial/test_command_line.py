@@ -84,7 +84,7 @@ def test_the_listed_options_of_the_proxy_are_those_that_its_own_parser_takes() -
     from lsp_proxy.relay.main import CHOICES, USAGE, parse
 
     options = {option.opts[0]: option for option in lsp.params if isinstance(option, click.Option)}
-    assert {word for word in re.findall(r"--[a-z]+", USAGE)} == set(options)
+    assert set(re.findall(r"--[a-z]+", USAGE)) == set(options)
     for name, option in options.items():
         assert parse([name] if option.is_flag else [f"{name}={next(iter(CHOICES.get(name[2:], ['x'])))}"])
         if isinstance(option.type, click.Choice):
