@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/dev.txt
+# Not spark: 400 MB and a Java for one slow test, which `make test-all` installs by itself.
+EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore
 
 .PHONY: help setup demo test test-all check fix bench requirements clean
 
@@ -27,6 +29,7 @@ test: setup ## The fast tests
 	$(BIN)/python -m pytest -m "not editor and not model and not slow"
 
 test-all: setup ## All tests, with editors and models
+	$(BIN)/pip install --quiet --disable-pip-version-check "pyspark>=3.5"
 	$(BIN)/codetrial arms fetch
 	PYTHON=$(BIN)/python tests/editors/install.sh
 	$(BIN)/python -m pytest
@@ -46,7 +49,7 @@ bench: setup ## Measure; writes bench/RESULTS.md
 
 requirements: ## Pin the dependencies again (needs uv; the files name no index)
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --all-extras --group dev --output-file $(REQUIREMENTS) pyproject.toml
+	    $(EXTRAS) --group dev --output-file $(REQUIREMENTS) pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	    --group build --constraint $(REQUIREMENTS) --output-file requirements/action.txt pyproject.toml
 
