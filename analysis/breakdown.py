@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.queries import SETTLING, Episodes, Evidence, Pairs
-from analysis.rollup import AGREEMENT, AGREEMENT_HORIZON, HORIZONS_S, TAKEN, Scope
+from analysis.rollup import HORIZONS_S, TAKEN, Scope, with_agreement
 from analysis.source import Columns, Source, table
 from analysis.statistics import Interval
 from analysis.verdict import Metric, limits_of, units_of_episodes, units_of_pairs
@@ -266,13 +266,8 @@ def _pairs(source: Source, evidence: Evidence) -> _Rows:
     e = e.filter(e.shown == Shown.NONE.value).select(*EPISODE, "shown")
     t = t.filter(t.disposition == Disposition.ROUTED.value)
     own = e.inner_join(t, e.episode == t.of)
-    s = table("score")
-    s = s.filter((s.metric == AGREEMENT) & (s.horizon == AGREEMENT_HORIZON) & s.value.notnull())
-    a = s.filter(s.label == "A").select(task_a=s.task, value_a=s.value)
-    b = s.filter(s.label == "B").select(task_b=s.task, value_b=s.value)
-    own = own.inner_join(a, own.task_id == a.task_a)
-    own = own.inner_join(b, own.task_id == b.task_b)
+    own = with_agreement(source.hold("codetrial_grouped", own))
     grouped = own.group_by([*EPISODE, "shown", "language", "place"]).aggregate(
-        sum_a=own.value_a.sum(), sum_b=own.value_b.sum(), n=own.count()
+        sum_a=own.value_A.sum(), sum_b=own.value_B.sum(), n=own.count()
     )
     return _rows(source.fetch(grouped.order_by(IN_ORDER)), ("sum_a", "sum_b", "n"), evidence)

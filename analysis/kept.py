@@ -35,7 +35,7 @@ __all__ = ["KEEP_FROM", "Keeper", "Since", "SqliteKeeper", "forget", "rollup_of"
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Of what a rollup sums up, and how: a file of another version is not read."""
 
 KEEP_FROM = 2_000
@@ -172,14 +172,15 @@ def forget(database: Path) -> None:
 
 
 _BY_SESSION = ("assignment", "task", "incident")
-_BY_TASK = ("attempt", "outcome", "exposure", "score")
+_BY_TASK = ("attempt", "outcome", "exposure", "continuation", "score")
 _MARKED = ("session", "session_end", *_BY_SESSION, *_BY_TASK)
 
 _HORIZONS = ", ".join(f"'{h}s'" for h in HORIZONS_S)
-_COUNTED_SCORES = (
-    f"(x.metric = 'kept_share' AND x.horizon IN ({_HORIZONS}))"
-    f" OR (x.metric = '{AGREEMENT}' AND x.horizon = '{AGREEMENT_HORIZON}')"
-)
+_COUNTED = {
+    "continuation": f"x.horizon = '{AGREEMENT_HORIZON}'",
+    "score": f"(x.metric = 'kept_share' AND x.horizon IN ({_HORIZONS}))"
+    f" OR (x.metric = '{AGREEMENT}' AND x.horizon = '{AGREEMENT_HORIZON}')",
+}
 """Others, such as what is measured at a later commit, change no number of a rollup."""
 
 
@@ -226,7 +227,7 @@ class SqliteKeeper:
         if table in _BY_SESSION:
             statement = f'SELECT DISTINCT x.session FROM "{table}" x WHERE x.rowid > {last}'
         else:
-            counted = f" AND ({_COUNTED_SCORES})" if table == "score" else ""
+            counted = f" AND ({_COUNTED[table]})" if table in _COUNTED else ""
             statement = (
                 f'SELECT DISTINCT t.session FROM "{table}" x JOIN task t ON t.id = x.task '
                 f"WHERE x.rowid > {last}{counted}"

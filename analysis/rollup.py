@@ -35,6 +35,7 @@ __all__ = [
     "Rollup",
     "Scope",
     "read",
+    "with_agreement",
 ]
 
 HORIZONS_S = (30, 120, 300, 600)
@@ -46,6 +47,9 @@ KEPT = 0.5
 """A text of which less than this share still stands counts as gone."""
 
 TAKEN = (OutcomeClass.ACCEPTED.value, OutcomeClass.PARTLY_ACCEPTED.value)
+
+WITHHELD = ("refused", "over_budget")
+"""Privacy rules and a spent budget stop both arms together: neither was asked."""
 
 FAILED = ("timeout", "error", "refused", "cancelled", "over_budget")
 
@@ -61,6 +65,26 @@ MILLIONTHS = 1_000_000
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Key = tuple[str | int | None, ...]
+
+
+def with_agreement(tasks: ir.Table) -> ir.Table:
+    """Routed tasks (with a column `task_id`) and how far each arm agrees with what was written: `value_A`, `value_B`.
+
+    Silence agrees with nothing, 0 (docs/design/0014-silence-counts.md): otherwise an arm would be judged on the
+    requests that it chose to answer. A task counts if both arms were asked and its place was seen at the horizon.
+    """
+    c, p, s = table("continuation"), table("attempt"), table("score")
+    c = c.filter((c.horizon == AGREEMENT_HORIZON) & c.chars.notnull()).select(seen=c.task)
+    found = tasks.inner_join(c, tasks.task_id == c.seen).drop("seen")
+    p = p.filter(~p.status.isin(WITHHELD))
+    s = s.filter((s.metric == AGREEMENT) & (s.horizon == AGREEMENT_HORIZON) & s.value.notnull())
+    for label in ArmLabel:
+        asked = p.filter(p.label == label.value).select(asked=p.task)
+        found = found.inner_join(asked, found.task_id == asked.asked).drop("asked")
+        scored = s.filter(s.label == label.value).select(scored=s.task, value=s.value)
+        found = found.left_join(scored, found.task_id == scored.scored).drop("scored")
+        found = found.mutate(value=found.value.fill_null(0.0)).rename({f"value_{label.value}": "value"})
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -428,14 +452,7 @@ class _Reader:
         routed = e.inner_join(t, e.episode == t.assignment)
         # Held, because SQLite knows no sizes and would begin with the scores.
         routed = self._source.hold("codetrial_routed", routed)
-        s = table("score")
-        s = s.filter((s.metric == AGREEMENT) & (s.horizon == AGREEMENT_HORIZON) & s.value.notnull())
-        a, b = (
-            s.filter(s.label == label.value).select(**{f"task_{label.value}": s.task, f"value_{label.value}": s.value})
-            for label in ArmLabel
-        )
-        scored = routed.inner_join(a, routed.task_id == a.task_A)
-        scored = scored.inner_join(b, scored.task_id == b.task_B)
+        scored = with_agreement(routed)
         sums = scored.group_by("episode").aggregate(
             number=scored.number.max(),
             opened_at=scored.opened_at.max(),

@@ -142,6 +142,17 @@ def test_one_arm_that_never_answers_is_named_and_has_no_latency(tmp_path: Path) 
     assert len(all_forms(report)) == 4
 
 
+def test_an_arm_does_not_gain_by_keeping_silent(tmp_path: Path) -> None:
+    """Silent half of the time and right when it speaks, against one that always speaks: silence agrees with nothing."""
+    plan = with_(
+        Plan(), mode="shadow", none_share=1.0, primary_metric="agreement",
+        a=Truth(name="choosy", agreement=0.8, silence=0.5, failure=0.0),
+        b=Truth(name="steady", agreement=0.6, silence=0.0, failure=0.0),
+    )  # fmt: skip
+    effect = made(tmp_path, plan)["effects"]["agreement"]
+    assert effect["interval"]["estimate"] == pytest.approx(0.4 - 0.6, abs=0.05)
+
+
 def test_without_none_shown_episodes_agreement_is_unknown(tmp_path: Path) -> None:
     report = made(tmp_path, with_(Plan(), none_share=0.0, primary_metric="agreement"))
     assert report["effects"]["agreement"]["interval"] is None
