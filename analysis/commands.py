@@ -102,6 +102,7 @@ def _hosting_of(given: Mapping[str, Any]) -> "Hosting | None":
 @click.option("--fresh", is_flag=True, help="Read every row again, whatever an earlier report has kept.")
 @click.option("--since", metavar="DATE", help="Leave out sessions that started before this date, such as 2026-03-01.")
 @click.option("--by", metavar="WHAT", help="Also by language, place, developer-hash, or several of these with commas.")
+@click.option("--published", "with_published", is_flag=True, help="Also by definitions that others have published.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the page here.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; --schema describes them.")
@@ -120,6 +121,7 @@ def report(
     fresh: bool,
     since: str | None,
     by: str | None,
+    with_published: bool,
     html_file: Path | None,
     open_page: bool,
     as_json: bool,
@@ -148,6 +150,7 @@ def report(
         since,
         door=door,
         by=by,
+        with_published=with_published,
         blind=blind,
         hosting=_hosting_of(hosting),
         against=ArmLabel(hosting["against"]) if hosting["against"] else None,
@@ -189,6 +192,7 @@ def _made(
     blind: bool,
     door: str | None = None,
     by: str | None = None,
+    with_published: bool = False,
     hosting: "Hosting | None" = None,
     against: "ArmLabel | None" = None,
 ) -> dict[str, Any]:
@@ -206,6 +210,7 @@ def _made(
             since=_date(since),
             blind=blind,
             by=dimensions(by) if by is not None else (),
+            with_published=with_published,
             hosting=hosting,
             against=against,
         )

@@ -10,8 +10,10 @@ from typing import Any
 from analysis.breakdown import Dimension, break_down
 from analysis.cost import Hosting
 from analysis.doors import DoorName, choose
+from analysis.published import outside, published
 from analysis.queries import Evidence, gather
 from analysis.report.by import by_numbers
+from analysis.report.measures import published_numbers
 from analysis.report.numbers import SCHEMA, header, naming, numbers
 from analysis.report.reviews import review_numbers
 from analysis.review_verdict import judge_reviews
@@ -39,6 +41,7 @@ def make(
     now: datetime | None = None,
     blind: bool = False,
     by: Sequence[Dimension] = (),
+    with_published: bool = False,
     hosting: Hosting | None = None,
     against: ArmLabel | None = None,
 ) -> Json:
@@ -46,6 +49,7 @@ def make(
 
     Args:
         by: What to group completions by; nothing for no groups.
+        with_published: Add measures by definitions that others have published.
         hosting: A machine of one's own, for the break-even; None leaves it out.
         against: The arm to compare it with; by default the one that is paid by use.
 
@@ -55,8 +59,10 @@ def make(
     from analysis.cost_report import break_even_numbers  # It prints in this package's words.
 
     doors = choose(source, trial=trial, door=door)
-    if doors.completions is None and (by or hosting is not None):
-        raise EvidenceError("--by and a break-even are about completions, and this report is about reviews alone.")
+    if doors.completions is None and (by or with_published or hosting is not None):
+        raise EvidenceError(
+            "--by, --published and a break-even are about completions, and this report is about reviews alone."
+        )
     moment = now or now_utc()
     gathered = {
         name: gather(source, trial=facts.id, origin=origin, since=since, now=moment)
@@ -87,6 +93,12 @@ def make(
         report |= header(completions, judged, called) | numbers(completions, judged, called)
         groups = break_down(source, completions, judged.primary.metric, by) if by else None
         report["by"] = None if groups is None else by_numbers(groups)
+        report["published"] = None
+        if with_published:
+            facts, origin_of = completions.trial, completions.origin
+            report["published"] = published_numbers(
+                published(source, facts.id, origin_of, since), outside(source, facts.id, origin_of, since)
+            )
         report["break_even"] = (
             None if hosting is None else break_even_numbers(completions, hosting, against, called.names)
         )

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import cost_report
-from analysis.report import by, charts, cost_chart, review_charts, reviews_text, words
+from analysis.report import by, charts, cost_chart, measures, review_charts, reviews_text, words
 from codetrial.records import Place
 
 __all__ = ["cost_page", "page"]
@@ -59,7 +59,7 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["two_lines"] = _two_lines
-    environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report, "by": by}
+    environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report, "by": by, "measures": measures}
     return environment.get_template(template).render(**values)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.report import by, reviews_text, words
+from analysis.report import by, measures, reviews_text, words
 
 __all__ = ["to_markdown"]
 
@@ -71,6 +71,8 @@ def _completions(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"| {title} | {words.usd(a['cost'][key])} | {words.usd(b['cost'][key])} | |")
     if report["by"] is not None:
         lines += ["", *_groups(report["by"], names)]
+    if report["published"] is not None:
+        lines += ["", *_published(report["published"], names)]
     lines += [
         "",
         f"{size['episodes']:,} episodes, {size['requests']:,} requests, {size['sessions']:,} sessions, "
@@ -89,6 +91,12 @@ def _groups(found: Mapping[str, Any], names: str) -> list[str]:
     lines += ["| " + " | ".join(_plain(cell) for cell in cells) + " |" for cells in by.group_cells(found)]
     more = by.hidden(found)
     return [*lines, "", by.NOTE + (f" {more:,} smaller groups are not shown." if more else "")]
+
+
+def _published(found: Mapping[str, Any], names: str) -> list[str]:
+    lines = [f"| measure | after | {names} |", "| --- | --- | ---: | ---: |"]
+    lines += ["| " + " | ".join(_plain(cell) for cell in row) + " |" for row in measures.cells(found)]
+    return [*lines, "", measures.NOTE]
 
 
 def _plain(text: str) -> str:

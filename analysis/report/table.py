@@ -44,6 +44,10 @@ def _completions(report: Mapping[str, Any]) -> Iterator[Row]:
         yield from _arm(label, report["arms"][label])
     if report["by"] is not None:
         yield from _groups(report["by"])
+    if report["published"] is not None:
+        for m in report["published"]["measures"]:
+            name = f"{m['name']}/{m['horizon']}" if m["horizon"] else m["name"]
+            yield "published", name, m["arm"], m["value"], m["low"], m["high"]
     for s in report["strata"]:
         yield "stratum", f"{s['language']}/{s['place']}/offered", s["arm"], s["offered"], None, None
         yield "stratum", f"{s['language']}/{s['place']}/accepted", s["arm"], s["accepted"], None, None

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from analysis.report import by, reviews_text, words
+from analysis.report import by, measures, reviews_text, words
 from analysis.report.reviews_terminal import review_parts
 
 __all__ = ["render", "to_text"]
@@ -86,6 +86,8 @@ def _parts(report: Report, width: int) -> list[RenderableType]:
     parts += [_retention(report), _guardrails(report), _cost(report)]
     if report["by"] is not None:
         parts.append(_groups(report))
+    if report["published"] is not None:
+        parts.append(_published(report))
     parts.append(_checks(report))
     return parts
 
@@ -290,6 +292,23 @@ def _groups(report: Report) -> RenderableType:
     if more := by.hidden(found):
         notes.append(Text(f"{more:,} smaller groups are not shown; --json and --csv have them.", style="dim"))
     return Group(Text(f"By {', '.join(found['dimensions'])}: {found['title']}", style="bold"), table, *notes)
+
+
+def _published(report: Report) -> RenderableType:
+    tables = []
+    names = [report["arms"][label]["name"] for label in ("A", "B")]
+    for heads, rows in (
+        ((*measures.HEADS[:2], *names), list(measures.cells(report["published"]))),
+        (measures.OUTSIDE_HEADS, list(measures.outside_cells(report["published"]))),
+    ):
+        table = Table(box=None, pad_edge=False, padding=(0, 2))
+        for i, name in enumerate(heads):
+            table.add_column(name, justify="left" if i == 0 else "right")
+        for row in rows:
+            table.add_row(*row)
+        if rows:
+            tables.append(table)
+    return Group(Text("By published definitions", style="bold"), *tables, Text(measures.NOTE, style="dim"))
 
 
 def _checks(report: Report) -> RenderableType:

@@ -350,3 +350,24 @@ def test_the_command_prints_each_form(decided: tuple[Path, dict[str, Any]], tmp_
 def test_now_defaults_to_now(decided: tuple[Path, dict[str, Any]]) -> None:
     report = make(SqliteSource(decided[0]))
     assert report["made_at"][:4] == f"{datetime.now(UTC):%Y}"
+
+
+def test_measures_by_published_definitions_are_in_every_form_when_asked_for(tmp_path: Path) -> None:
+    store, written = build(tmp_path / "codetrial.db", Plan()), tmp_path / "r.html"
+
+    def shown(*words: str) -> str:
+        done = CliRunner().invoke(report_command, ["--store", str(store), *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    found = json.loads(shown("--published", "--json", "--html", str(written)))
+    jsonschema.validate(found, schema())
+    measures = {(m["name"], m["arm"]): m for m in found["published"]["measures"] if m["horizon"] is None}
+    car = measures["car", "A"]
+    assert 0 < car["low"] < car["value"] < car["high"] < 1
+    assert car["value"] == car["part"] / car["whole"]
+    assert "(CAR)" in written.read_text()
+    assert "(CAR)" in shown("--published")
+    assert "(CAR)" in shown("--published", "--markdown")
+    assert "published,car,A," in shown("--published", "--csv")
+    assert json.loads(shown("--json"))["published"] is None
