@@ -1,0 +1,104 @@
+"""Makes the worked examples of docs/reading-a-report.md: the real report over trials whose truth is made up.
+
+    python docs/examples.py            write them into the page
+    python docs/examples.py --check    only say whether they are what the report prints; ends with 1 if not
+    python docs/examples.py --picture  also take docs/report.png, with a Chromium from the system
+"""
+
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # The made-up trials live with the tests, outside of any package.
+
+from generate import fill  # noqa: E402
+
+from analysis.report import make, write_html  # noqa: E402
+from analysis.report.terminal import to_text  # noqa: E402
+from analysis.source import SqliteSource  # noqa: E402
+from tests.analysis.synthetic import Plan, Truth, build  # noqa: E402
+
+PAGE = DOCS / "reading-a-report.md"
+PICTURE = DOCS / "report.png"
+WIDTH = 96
+PICTURE_WIDTH, PICTURE_HEIGHT = 1000, 900
+CHROMIUM_TIME_LIMIT_S = 90.0
+DAYS_LATER = 60
+"""By then every episode's window has passed."""
+
+FIRST, SECOND = Truth(name="model-1"), Truth(name="model-2")
+KEEN_FIRST, KEEN_SECOND = Truth(name="model-1", acceptance=0.5), Truth(name="model-2", acceptance=0.5)
+KEEN_AND_SLOW = Truth(name="model-1", acceptance=0.8, median_ms=500)
+TRIALS: Mapping[str, Plan] = {
+    "a-wins": Plan(sessions=90, episodes=15, a=KEEN_FIRST, b=SECOND),
+    "b-wins": Plan(sessions=90, episodes=15, a=FIRST, b=KEEN_SECOND),
+    "tie": Plan(sessions=60, episodes=25, a=FIRST, b=SECOND, margins=(("acceptance", 0.15),)),
+    "not-yet": Plan(a=FIRST, b=SECOND),
+    "at-a-price": Plan(sessions=90, episodes=15, a=KEEN_AND_SLOW, b=SECOND),
+}
+WHOLE = "a-wins"
+"""Shown from top to bottom; of the others the verdict, the effects and, where it decides, the guardrails."""
+
+
+def report_of(plan: Plan) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        source = SqliteSource(build(Path(folder) / "codetrial.db", plan))
+        try:
+            return make(source, now=plan.end + timedelta(days=DAYS_LATER))
+        finally:
+            source.close()
+
+
+def example(name: str) -> str:
+    """What `codetrial report` prints of it."""
+    text = to_text(report_of(TRIALS[name]), width=WIDTH)
+    lines = [line.rstrip() for line in text.splitlines()]
+    if name != WHOLE:
+        end = next(n for n, line in enumerate(lines) if line.startswith("Smallest effect"))
+        guardrails = lines[lines.index("Guardrails") : lines.index("Cost")] if name == "at-a-price" else []
+        lines = [*lines[: end + 1], *([""] if guardrails else []), *guardrails]
+    while lines and not lines[-1]:
+        lines.pop()
+    return "\n".join(["```text", *lines, "```", ""])
+
+
+def take_picture() -> None:
+    """The upper part of the HTML page, as a browser draws it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        write_html(report_of(TRIALS[WHOLE]), page)
+        command = [
+            *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
+            *(f"--window-size={PICTURE_WIDTH},{PICTURE_HEIGHT}", f"--user-data-dir={folder}/profile"),
+            *(f"--screenshot={PICTURE}", page.as_uri()),
+        ]
+        subprocess.run(command, capture_output=True, check=True, timeout=CHROMIUM_TIME_LIMIT_S)
+    size = struct.unpack(">II", PICTURE.read_bytes()[16:24])
+    if size != (PICTURE_WIDTH, PICTURE_HEIGHT):
+        raise SystemExit(f"{PICTURE} is {size[0]} by {size[1]}, not what was asked for.")
+
+
+def main(arguments: list[str]) -> int:
+    text = fresh = PAGE.read_text(encoding="utf-8")
+    for name in TRIALS:
+        fresh = fill(fresh, PAGE.name, name, example(name))
+    if "--check" in arguments:
+        if fresh != text:
+            print(f"{PAGE.name} is not what the report prints. Run: python docs/examples.py", file=sys.stderr)
+        return int(fresh != text)
+    PAGE.write_text(fresh, encoding="utf-8")
+    if "--picture" in arguments:
+        take_picture()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
