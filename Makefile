@@ -7,7 +7,7 @@ REQUIREMENTS := requirements/dev.txt
 # Not spark: 400 MB and a Java for one slow test, which `make test-all` installs by itself.
 EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore
 
-.PHONY: help setup demo test test-all check fix bench requirements clean
+.PHONY: help setup demo test test-all check fix docs bench requirements clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ check: setup ## Lint, format, types, layers
 fix: setup ## Mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## The pages, offline, in docs/_build; a link that leads nowhere ends it
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
 
 bench: setup ## Measure; writes bench/RESULTS.md
 	$(BIN)/python -m bench

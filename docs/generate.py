@@ -235,7 +235,7 @@ def report_schema() -> str:
 
 
 def _object(title: str, definition: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"### {title}", "", "| key | holds |", "|---|---|")
+    yield from (f"## {title}", "", "| key | holds |", "|---|---|")
     required = definition.get("required", ())
     for key, value in definition["properties"].items():
         yield f"| `{key}` | {_cell(_shape(value))}{'' if key in required else '; may be absent'} |"
