@@ -2,9 +2,10 @@
 
     python docs/examples.py            write them into the page
     python docs/examples.py --check    only say whether they are what the report prints; ends with 1 if not
-    python docs/examples.py --picture  also take docs/report.png, with a Chromium from the system
+    python docs/examples.py --picture  also take docs/report.png and docs/pull-request.png, with a Chromium from the system
 """
 
+import os
 import shutil
 import struct
 import subprocess
@@ -26,7 +27,6 @@ from analysis.source import SqliteSource  # noqa: E402
 from tests.analysis.synthetic import Plan, Truth, build  # noqa: E402
 
 PAGE = DOCS / "reading-a-report.md"
-PICTURE = DOCS / "report.png"
 WIDTH = 96
 PICTURE_WIDTH, PICTURE_HEIGHT = 1000, 900
 CHROMIUM_TIME_LIMIT_S = 90.0
@@ -69,21 +69,69 @@ def example(name: str) -> str:
     return "\n".join(["```text", *lines, "```", ""])
 
 
-def take_picture() -> None:
-    """The upper part of the HTML page, as a browser draws it."""
-    program = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+PAYMENTS = '''"""Payments as the shop books them."""
+
+import json
+import subprocess
+
+
+def read(path, found=[]):
+    try:
+        text = open(path).read()
+    except:
+        return None
+    found.append(json.loads(text))
+    return found
+
+
+def total(payments):
+    amount = 0
+    for payment in payments:
+        if payment["refund"] == None:
+            amount += payment["amount"]
+    print("total", amount)
+    return amount
+
+
+def book(name):
+    subprocess.run("booking " + name, shell=True)
+    return eval(name)
+'''
+"""A change with something to find for the demo's scripted reviewers."""
+
+
+def take_pictures() -> None:
+    """The upper part of the report's page and of the review demo's, as a browser draws them."""
     with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "report.html"
-        write_html(report_of(TRIALS[WHOLE]), page)
-        command = [
-            *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
-            *(f"--window-size={PICTURE_WIDTH},{PICTURE_HEIGHT}", f"--user-data-dir={folder}/profile"),
-            *(f"--screenshot={PICTURE}", page.as_uri()),
-        ]
-        subprocess.run(command, capture_output=True, check=True, timeout=CHROMIUM_TIME_LIMIT_S)
-    size = struct.unpack(">II", PICTURE.read_bytes()[16:24])
+        report, kept = Path(folder) / "report.html", Path(folder) / "kept"
+        write_html(report_of(TRIALS[WHOLE]), report)
+        photograph(report, DOCS / "report.png", Path(folder))
+        repository = Path(folder) / "shop"
+        repository.mkdir()
+        identity = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
+        for command in (("init", "-q"), (*identity, "commit", "-q", "--allow-empty", "-m", "Begin")):
+            subprocess.run(["git", *command], cwd=repository, check=True)
+        (repository / "payments.py").write_text(PAYMENTS, encoding="utf-8")
+        for command in (("add", "."), (*identity, "commit", "-q", "-m", "Read and book payments")):
+            subprocess.run(["git", *command], cwd=repository, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "codetrial.cli", "pr", "demo", "--repository", repository, "--keep", kept],
+            check=True, capture_output=True, env={**os.environ, "CODETRIAL_DATA_DIR": str(Path(folder) / "data")},
+        )  # fmt: skip
+        photograph(kept / "review.html", DOCS / "pull-request.png", Path(folder))
+
+
+def photograph(page: Path, picture: Path, folder: Path) -> None:
+    program = shutil.which("chromium") or shutil.which("google-chrome") or "chromium"
+    command = [
+        *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
+        *(f"--window-size={PICTURE_WIDTH},{PICTURE_HEIGHT}", f"--user-data-dir={folder / 'profile'}"),
+        *(f"--screenshot={picture}", page.as_uri()),
+    ]
+    subprocess.run(command, capture_output=True, check=True, timeout=CHROMIUM_TIME_LIMIT_S)
+    size = struct.unpack(">II", picture.read_bytes()[16:24])
     if size != (PICTURE_WIDTH, PICTURE_HEIGHT):
-        raise SystemExit(f"{PICTURE} is {size[0]} by {size[1]}, not what was asked for.")
+        raise SystemExit(f"{picture} is {size[0]} by {size[1]}, not what was asked for.")
 
 
 def main(arguments: list[str]) -> int:
@@ -96,7 +144,7 @@ def main(arguments: list[str]) -> int:
         return int(fresh != text)
     PAGE.write_text(fresh, encoding="utf-8")
     if "--picture" in arguments:
-        take_picture()
+        take_pictures()
     return 0
 
 
