@@ -159,6 +159,29 @@ def test_a_quick_start_works_as_written(page: str, tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ("--version", 0),
+        ("report", 1),
+        ("no-such-command", 2),
+        ("lsp -- /no/such/server", 127),
+        ("lsp -- /dev/null", 126),
+    ],
+)
+def test_commands_end_with_the_documented_status(arguments: str, status: int, tmp_path: Path) -> None:
+    done = run("-m", "codetrial.cli", *arguments.split(), CODETRIAL_DATA_DIR=str(tmp_path), CODETRIAL_STORE="")
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert status < 3 or str(status) in (DOCS / "commands.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", ["codetrial/paths.py", "lsp_proxy/doctor.py", "pr_bot/identity.py"])
+def test_every_variable_of_the_environment_is_listed(module: str) -> None:
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in re.findall(r'"(CODETRIAL_[A-Z_]+)"', (ROOT / module).read_text()))
+
+
 def test_the_readmes_configuration_loads(tmp_path: Path) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
