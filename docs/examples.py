@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parent
+os.environ.update(COLUMNS="200", LINES="100")  # Charts also look at the terminal, whose size must not show in a page.
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # The made-up trials live with the tests, outside of any package.
 
 from generate import fill  # noqa: E402
