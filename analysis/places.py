@@ -284,8 +284,12 @@ class _Window:
         self.after = after
         self.language = language
         self.data = encode(before)
-        self.tree = parse(self.data + encode(after), language)
+        self._source = self.data + encode(after)
+        self.tree = parse(self._source, language)
         self.line = before.rpartition("\n")[2]
+
+    def text_of(self, node: tree_sitter.Node) -> bytes:
+        return self._source[node.start_byte : node.end_byte]
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +320,7 @@ def _place(before: str, after: str, language: str) -> Place:
         return _FALLBACK
     if _MEMBER.search(window.line) and not _NUMBER_DOT.search(window.line):
         return Place.MEMBER
-    if (listed := _list_around(root, len(window.data))) is not None:
+    if (listed := _list_around(window, root, len(window.data))) is not None:
         return listed
     return _by_tokens(window, root)
 
@@ -496,7 +500,7 @@ _BODIES = re.compile(
 )
 
 
-def _list_around(root: tree_sitter.Node, offset: int) -> Place | None:
+def _list_around(window: _Window, root: tree_sitter.Node, offset: int) -> Place | None:
     """ARGUMENT or SIGNATURE where the tree is whole enough to show the list that the cursor is in."""
     node: tree_sitter.Node | None = root.descendant_for_byte_range(max(0, offset - 1), offset)
     while node is not None:
@@ -506,7 +510,7 @@ def _list_around(root: tree_sitter.Node, offset: int) -> Place | None:
             if node.type in _ARGUMENT_LISTS:
                 if node.parent is not None and node.parent.type == "class_definition":
                     return Place.SIGNATURE
-                return Place.ARGUMENT if (node.text or b"").startswith(b"(") else None
+                return Place.ARGUMENT if window.text_of(node).startswith(b"(") else None
             if node.type == "ERROR" or "lambda" in node.type or _BODIES.search(node.type):
                 return None
         node = node.parent
@@ -521,7 +525,7 @@ def _prose(window: _Window, root: tree_sitter.Node) -> Place | None:
     offset = len(window.data)
     at_end = root.descendant_for_byte_range(max(0, offset - 1), max(0, offset - 1))
     # A line comment reaches up to the line break: a cursor at its very end is still in it.
-    if at_end and "comment" in at_end.type and not (at_end.text or b"").endswith((b"*/", b"*)", b"}")):
+    if at_end and "comment" in at_end.type and not window.text_of(at_end).endswith((b"*/", b"*)", b"}")):
         return _comment(window, at_end)
     node: tree_sitter.Node | None = root.descendant_for_byte_range(max(0, offset - 1), offset)
     while node is not None:
@@ -537,10 +541,10 @@ def _prose(window: _Window, root: tree_sitter.Node) -> Place | None:
 
 
 def _comment(window: _Window, node: tree_sitter.Node) -> Place:
-    text = (node.text or b"").decode("utf-8", "replace")
+    text = window.text_of(node).decode("utf-8", "replace")
     while "comment" in node.type and node.parent is not None and "comment" in node.parent.type:
         node = node.parent
-        text = (node.text or b"").decode("utf-8", "replace")
+        text = window.text_of(node).decode("utf-8", "replace")
     if _DOC_COMMENT.match(text):
         return Place.DOCSTRING
     language = window.language

@@ -236,7 +236,8 @@ def error_count(text: str, language: str) -> int | None:
 
 def enclosing_function(text: str, line: int, language: str) -> Definition | None:
     """The innermost function around a line (from 0); None at the top level or without a grammar."""
-    tree = parse(encode(text), language)
+    data = encode(text)
+    tree = parse(data, language)
     if tree is None:
         return None
     found: Definition | None = None
@@ -244,7 +245,7 @@ def enclosing_function(text: str, line: int, language: str) -> Definition | None
     while node is not None:
         if node.is_named and node.type in _FUNCTIONS:
             name = node.child_by_field_name("name")
-            title = name.text.decode() if name is not None and name.text is not None else None
+            title = data[name.start_byte : name.end_byte].decode() if name is not None else None
             found = Definition(title, node.start_point.row, node.end_point.row)
         node = next(
             (c for c in node.children if c.start_point.row <= line <= c.end_point.row and _reaches(c, line)), None
@@ -277,15 +278,24 @@ def parse(data: bytes, language: str) -> tree_sitter.Tree | None:
     if parser is None:
         return None
     deadline = time.monotonic() + PARSE_LIMIT_S
+    handed: list[bytearray] = []
+
+    def read(offset: int, _: object) -> bytearray:
+        handed.append(bytearray(data[offset:]))
+        return handed[-1]
+
     try:
         # Only the callback form can be stopped. One call hands over everything: each call is a trip through Python.
-        return parser.parse(
-            lambda offset, _: data[offset:], progress_callback=lambda _offset, _error: time.monotonic() > deadline
-        )
+        return parser.parse(read, progress_callback=lambda _offset, _error: time.monotonic() > deadline)
     except ValueError:  # How the binding says that it was stopped.
         parser.reset()
         _counts["slow_parses"] += 1
         return None
+    finally:
+        # The binding never lets go of what the callback gave it: emptied, what it keeps is a few bytes and not a
+        # document (py-tree-sitter 0.26). So a node's own `text` is not to be had; `data` and its span have it.
+        for piece in handed:
+            piece.clear()
 
 
 def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:

@@ -81,6 +81,12 @@ class _Protocol(LanguageServerProtocol):
             return
         super().handle_message(message)
 
+    def _execute_handler(self, msg_id: Any, *arguments: Any, **named: Any) -> None:
+        super()._execute_handler(msg_id, *arguments, **named)
+        # pygls takes the future of a request out when it answers, and those of notifications never: one a keystroke.
+        if (future := self._request_futures.get(msg_id)) is not None:
+            future.add_done_callback(lambda _: self._request_futures.pop(msg_id, None))
+
     def _to_feature(self, method: str, params: Any) -> None:
         if (handler := self.fm.features.get(method)) is not None:
             handler(params)

@@ -1,3 +1,6 @@
+import gc
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,3 +74,17 @@ def test_a_parse_that_takes_too_long_is_given_up_and_counted(monkeypatch: pytest
     assert slow_parses() > before
     monkeypatch.undo()
     assert error_count("x = 1\n", "python") == 0
+
+
+def test_parsing_keeps_nothing_of_the_text() -> None:
+    """The binding holds on to what its callback returned; a day of typing would be a day of documents."""
+    text = "def f(a):\n    return a\n" * 400
+    before = resident_kb()
+    for number in range(600):
+        tokens(f"{text}# {number}", "python")
+    assert resident_kb() - before < 600 * len(text) / 1024 / 4
+
+
+def resident_kb() -> int:
+    gc.collect()
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
