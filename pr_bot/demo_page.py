@@ -82,7 +82,7 @@ def _comment(diff: Diff, comment: Any, everything: Iterable[Any]) -> dict[str, A
         "body": _body(comment.body),
         "reactions": {face: ", ".join(who) for face, who in counted.items()},
         "replies": [(c.user.login, _body(c.body)) for c in everything if c.in_reply_to == comment.id],
-        "resolved": comment.resolved_by.login if comment.resolved_by else None,
+        "resolver": comment.resolved_by.login if comment.resolved_by else None,
         "is_outdated": comment.is_outdated,
     }
 
@@ -183,7 +183,7 @@ lines in {{ files }} file{{ "" if files == 1 else "s" }}. The people are scripte
 <article>
 <header><code>{{ comment.place }}</code>
 {% if comment.is_outdated %}<span>outdated</span>{% endif %}
-{% if comment.resolved %}<span class="done">resolved by {{ comment.resolved }}</span>{% endif %}</header>
+{% if comment.resolver %}<span class="done">resolved by {{ comment.resolver }}</span>{% endif %}</header>
 {% if comment.lines %}
 <div class="scroll"><table class="code">
 {% for number, sign, text, flagged in comment.lines %}
