@@ -4,13 +4,18 @@ The doors store hashes only. Whoever holds the trial's seed and a name can make 
 rows are found; nobody can go the other way.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from analysis.store import Store
 from codetrial.errors import EvidenceError
+from codetrial.pseudonyms import (
+    pseudonym_of_author,
+    pseudonym_of_developer,
+    pseudonym_of_repository,
+    pseudonym_of_reviewed_repository,
+)
 
 __all__ = ["developers_of", "repositories_of"]
 
@@ -41,8 +46,8 @@ def repositories_of(store: Store, named: str) -> tuple[str, ...]:
         EvidenceError: no repository in the store is called so, or several are.
     """
     places = [named, *_places(named)]
-    made = {_hash(place)[:32] for place in places}
-    made |= {_hash(f"{seed}\0{place}")[:16] for seed in _seeds(store) for place in places}
+    made = {pseudonym_of_repository(place) for place in places}
+    made |= {pseudonym_of_reviewed_repository(seed, place) for seed in _seeds(store) for place in places}
     known = _known(store, "repository")
     return _chosen(known, made, named, "repository", "its folder, its remote's URL, or owner/name")
 
@@ -72,7 +77,7 @@ def _seeds(store: Store) -> list[str]:
 
 def _developer(seed: str, name: str) -> tuple[str, str]:
     """As the editor's door makes it, and as the pull request's does."""
-    return _hash(f"{seed}/{name}")[:16], _hash(f"{seed}\0{name}")[:16]
+    return pseudonym_of_developer(seed, name), pseudonym_of_author(seed, name)
 
 
 def _own_names() -> list[str]:
@@ -104,7 +109,3 @@ def _remote(folder: Path) -> str:
             return urls[0] if urls else str(Path(repository.working_tree_dir or folder))
     except git.InvalidGitRepositoryError:
         raise EvidenceError(f"{folder} lies in no git repository.") from None
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

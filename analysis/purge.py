@@ -18,7 +18,7 @@ from pathlib import Path
 from analysis.identity import developers_of, repositories_of
 from analysis.kept import forget
 from analysis.store import Store
-from codetrial.clock import utc_text
+from codetrial.clock import now_utc, utc_text
 from codetrial.errors import CodetrialError, EvidenceError, StoreError
 
 __all__ = [
@@ -110,7 +110,7 @@ def parse_age(text: str, now: datetime | None = None) -> datetime:
     """
     found = _AGE.fullmatch(text.strip().lower())
     if found:
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+        return (now or now_utc()) - timedelta(**{_UNITS[found[2]]: int(found[1])})
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -213,7 +213,7 @@ def _select(connection: sqlite3.Connection, choice: Choice) -> None:
         CREATE TEMP TABLE gone_text (hash TEXT PRIMARY KEY) WITHOUT ROWID;
     """)
     where, values = _whose(choice)
-    values |= {"quiet": utc_text(datetime.now(UTC) - QUIET)}
+    values |= {"quiet": utc_text(now_utc() - QUIET)}
     connection.execute(
         "INSERT INTO chosen_session SELECT s.id, "
         "NOT EXISTS (SELECT 1 FROM session_end e WHERE e.session = s.id) AND max(s.started_at, coalesce("
@@ -238,7 +238,7 @@ def _whose(choice: Choice) -> tuple[str, dict[str, str]]:
 
 def _select_rows(connection: sqlite3.Connection, choice: Choice) -> None:
     before = utc_text(choice.before) if choice.before is not None else "~"  # Sorts after every date.
-    settled = utc_text(datetime.now(UTC) - SETTLING)
+    settled = utc_text(now_utc() - SETTLING)
     # An episode goes whole or not at all: half of one would count as an episode in which less was taken.
     connection.execute(
         "INSERT INTO gone_task SELECT t.id FROM task t JOIN chosen_session s ON s.id = t.session "
@@ -293,7 +293,7 @@ def _any_open(connection: sqlite3.Connection) -> bool:
     [found] = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM session s WHERE s.started_at >= ? "
         "AND NOT EXISTS (SELECT 1 FROM session_end e WHERE e.session = s.id))",
-        [utc_text(datetime.now(UTC) - QUIET)],
+        [utc_text(now_utc() - QUIET)],
     ).fetchone()
     return bool(found)
 

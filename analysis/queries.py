@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from analysis.kept import rollup_of
 from analysis.rollup import GONE, HORIZONS_S, KEPT, MILLIONTHS, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope
 from analysis.source import Source, table
 from analysis.statistics import LOG_BIN, effective_size
-from codetrial.clock import utc_text
+from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import ArmLabel, Disposition, Origin, Unit
 
@@ -308,7 +308,7 @@ def gather(
     Raises:
         EvidenceError: no such trial, or no session of that origin.
     """
-    moment = now or datetime.now(UTC)
+    moment = now or now_utc()
     facts = choose_trial(source, trial)
     if facts.assignment_unit not in set(Unit):
         raise EvidenceError(f"Trial {facts.id} assigns by {facts.assignment_unit!r}, which this version does not know.")

@@ -5,7 +5,6 @@ the stretch of whole lines that is nearest to it; texts too short to be told fro
 not "gone". Every figure is measured against a file as some commit has it, so that it can be computed again.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from analysis.store import Store, text_record
 from analysis.syntax import language_of, tokens
 from codetrial.clock import utc_text
 from codetrial.errors import EvidenceError
+from codetrial.pseudonyms import pseudonym_of_document
 from codetrial.records import ArmLabel, Continuation, ContinuationState, Record, Score
 
 if TYPE_CHECKING:
     from git import Commit, Repo
 
-__all__ = ["LATER_COMMITS", "Followed", "Found", "Standing", "document_of", "measure", "most_alike", "standing"]
+__all__ = ["LATER_COMMITS", "Followed", "Found", "Standing", "measure", "most_alike", "standing"]
 
 LATER_COMMITS = (0, 1, 5, 20)
 """Looked at: the first commit of the file after the suggestion was taken, and so many of its commits later."""
@@ -114,11 +114,6 @@ def _around_best_match(text: str, content: str) -> str:
     return content[start : len(content) if end < 0 else end]
 
 
-def document_of(seed: str, uri: str, digits: int = 32) -> str:
-    """A document's pseudonym in a trial, as the editor's door makes it."""
-    return hashlib.sha256(f"{seed}/{uri}".encode("utf-8", "replace")).hexdigest()[:digits]
-
-
 def measure(store: Store, root: Path) -> Iterator[Record]:
     """Scores and continuations at commit, for every suggestion of this repository, as far as they are not stored yet.
 
@@ -140,7 +135,7 @@ def measure(store: Store, root: Path) -> Iterator[Record]:
         for trial in store.rows("SELECT id, seed, created_at FROM trial"):
             followed = Followed(repository)
             paths = followed.paths_since(trial["created_at"])
-            documents = {document_of(trial["seed"], (folder / path).as_uri()): path for path in paths}
+            documents = {pseudonym_of_document(trial["seed"], (folder / path).as_uri()): path for path in paths}
             for row in _taken(store, trial["id"]):
                 if (path := documents.get(row["document"])) is not None:
                     yield from _scores(row, path, followed)

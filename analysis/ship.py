@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from analysis.queries import ABANDONED
 from analysis.source import column_types, tables
 from analysis.store import Store
-from codetrial.clock import utc_text
+from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import Origin
 
@@ -125,7 +125,7 @@ def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: d
     with closing(Store(store)) as opened:
         done = destination.batches("done")
         there = {session for batch in done for session in batch.sessions}
-        finished, still_open = _finished(opened, origin, now or datetime.now(UTC))
+        finished, still_open = _finished(opened, origin, now or now_utc())
         names = {batch.name for batch in done}
         # What an earlier run began comes first, with its own sessions; only then new ones are grouped.
         begun = [

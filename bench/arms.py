@@ -14,8 +14,9 @@ from bench.streaming_server import streaming_server
 from codetrial.arms import Prompt, build, local
 from codetrial.arms.check import Speed, check
 from codetrial.attempts import attempt_row
-from codetrial.config import Config, freeze, load
+from codetrial.config import Config, load
 from codetrial.ids import new_id
+from codetrial.manifest import freeze
 from codetrial.records import ArmLabel, ArmRow, Attempt
 from codetrial.routing import Flight, Router
 

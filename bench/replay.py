@@ -20,7 +20,8 @@ from analysis.replay.run import run as run_tasks
 from bench.report import Report, spread
 from codetrial.arms import build
 from codetrial.arms.base import Arm, Prompt
-from codetrial.config import Config, freeze, load
+from codetrial.config import Config, load
+from codetrial.manifest import freeze
 from codetrial.paths import cache_dir
 from codetrial.records import ArmLabel
 from codetrial.routing import Router

@@ -2,14 +2,12 @@
 
 Defaults < the user's file < the project's file < environment < flags.
 
-`load` reads it, `freeze` turns it into the trial's manifest and records. Keys of models are named by their environment
-variable; their values never come near a configuration, a record or a `repr`.
+`load` reads it, `codetrial.manifest.freeze` turns it into the trial's manifest and records. Keys of models are named by
+their environment variable; their values never come near a configuration, a record or a `repr`.
 """
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import os
 import secrets
 import tomllib
@@ -20,11 +18,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from codetrial.clock import utc_text
 from codetrial.errors import ConfigError
 from codetrial.paths import config_file as user_config_file
-from codetrial.paths import data_dir
-from codetrial.records import Api, ArmLabel, ArmRow, Trial, Unit
+from codetrial.paths import default_database
+from codetrial.records import Api, ArmLabel
 
 __all__ = [
     "PRIMARY_METRICS",
@@ -41,17 +38,14 @@ __all__ = [
     "StoreConfig",
     "TrialConfig",
     "default",
-    "freeze",
     "load",
     "nearest",
-    "trial_salt",
 ]
 
 FILE_NAME = "codetrial.toml"
 PRIMARY_METRICS = ("acceptance", "agreement", "kept_chars", "acted_on")
 """What a verdict can be about; a test holds this list and the verdict's together."""
 ENVIRONMENT_PREFIX = "CODETRIAL_"
-SALT_BYTES = 32
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -201,6 +195,11 @@ class PrivacyConfig:
 class StoreConfig:
     path: str | None = None
     store_text: Literal["full", "hash", "none"] = "full"
+
+    @property
+    def database(self) -> Path:
+        """The file that everything is recorded in, for whoever is not told another."""
+        return Path(self.path).expanduser() if self.path else default_database()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -459,84 +458,3 @@ def _check(config: Config, origin: str) -> None:
             raise ConfigError(
                 f"{origin}: arms.{label.lower()}.key_env must be the name of an environment variable, not the key."
             )
-
-
-def freeze(config: Config) -> tuple[Trial, tuple[ArmRow, ArmRow]]:
-    """The trial and its arms as records: the same configuration always gives the same trial.
-
-    The manifest holds what could change a result. Budgets and the store's place are left out: they may change
-    while a trial runs.
-    """
-    from codetrial.arms import define  # Arms import this module's classes.
-
-    definitions = {label: define(config.arms[label], label, templates=config.templates) for label in ArmLabel}
-    trial = dataclasses.asdict(config.trial)
-    del trial["seed"]
-    manifest = _canonical(
-        {
-            "format": 1,
-            "trial": trial,
-            "assignment_unit": Unit.EPISODE,
-            "arms": {label: json.loads(definitions[label].canonical()) for label in ArmLabel},
-            "prices": {label: _plain(config.arms[label].price) for label in ArmLabel},
-            "editor": dataclasses.asdict(config.editor),
-            "privacy": dataclasses.asdict(config.privacy),
-            "review": dict(config.review),
-        }
-    )
-    digest = hashlib.sha256(manifest.encode()).hexdigest()
-    row = Trial(
-        id=f"t-{digest[:20]}",
-        name=config.trial.name,
-        manifest=manifest,
-        manifest_hash=digest,
-        seed=config.trial.seed or hashlib.sha256(digest.encode() + trial_salt()).hexdigest(),
-        assignment_unit=Unit.EPISODE,
-        primary_metric=config.trial.primary_metric,
-        created_at=utc_text(),
-    )
-    arm_a, arm_b = (
-        ArmRow(
-            id=f"{row.id}-{label}",
-            trial=row.id,
-            label=label,
-            name=definitions[label].name,
-            fingerprint=definitions[label].fingerprint,
-            definition=definitions[label].canonical(),
-            is_self_hosted=definitions[label].is_self_hosted,
-        )
-        for label in ArmLabel
-    )
-    return row, (arm_a, arm_b)
-
-
-def _plain(price: PriceConfig | None) -> Mapping[str, Any] | None:
-    return None if price is None else dataclasses.asdict(price)
-
-
-def _canonical(content: Any) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-
-
-def trial_salt() -> bytes:
-    """Random bytes of this machine, made once: without them anybody with the manifest could foresee assignments."""
-    path = data_dir() / "salt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written whole under another name, then linked: several editors may start at the same moment.
-        draft = path.with_name(f"salt.{os.getpid()}")
-        if not path.exists():
-            draft.write_bytes(secrets.token_bytes(SALT_BYTES))
-            draft.chmod(0o600)
-            try:
-                os.link(draft, path)
-            except FileExistsError:
-                pass
-            finally:
-                draft.unlink()
-        return path.read_bytes()
-    except OSError as fault:
-        raise ConfigError(
-            f"Cannot keep the trial's salt in {path}: {fault.strerror}. "
-            "Set CODETRIAL_DATA_DIR to a folder you can write."
-        ) from fault

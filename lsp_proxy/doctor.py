@@ -22,7 +22,7 @@ from analysis.store import Store
 from codetrial.arms import local
 from codetrial.config import ArmConfig, Config, load
 from codetrial.errors import CodetrialError, StoreError
-from codetrial.paths import data_dir, default_database, runtime_dir
+from codetrial.paths import data_dir, runtime_dir
 from codetrial.records import ArmLabel
 from lsp_proxy import control
 from lsp_proxy.editor_client import MENU_EDITOR, EditorClient
@@ -140,7 +140,7 @@ def _local(url: str, title: str) -> Finding:
 
 
 def _database(config: Config) -> Finding:
-    path = Path(config.store.path) if config.store.path else default_database()
+    path = config.store.database
     if not path.exists():
         if (fault := _unwritable(path)) is not None:
             return Finding(Grade.WRONG, f"Nothing can be recorded in {path}: {fault}. Correct `[store] path`.")

@@ -29,8 +29,9 @@ from analysis.store import Store
 from codetrial import trust
 from codetrial.arms import define
 from codetrial.clock import now_ns
-from codetrial.config import Config, freeze
+from codetrial.config import Config
 from codetrial.errors import ProxyError
+from codetrial.manifest import freeze
 from codetrial.records import ArmLabel, AttemptStatus, Disposition
 from lsp_proxy.demo import proxy_command
 from lsp_proxy.editor_client import INLINE_EDITOR, Document, EditorClient, RequestFailedError

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 from analysis.syntax import enclosing_function, language_of
 from codetrial.clock import now_ns, now_utc, utc_text
 from codetrial.ids import new_id
+from codetrial.pseudonyms import hashed, pseudonym_of_author
 from codetrial.records import ArmLabel, Outcome, OutcomeClass, Record
 from pr_bot.git import GitError, Repository
 from pr_bot.github import Api, GitHubError, Missing, Pull, RateLimited, pull_of
 from pr_bot.lines import Fate, Tracked, line_hashes, track
 from pr_bot.pulls import Bot
-from pr_bot.recording import digest
 from pr_bot.render import last_marker
 from pr_bot.source import Source
 
@@ -276,7 +276,7 @@ def _reaction_signals(bot: Bot, api: Api, pull: Pull, row: sqlite3.Row, comment:
         return
     # GraphQL does not say whether who reacted is a person; this does, and is asked only when something changed.
     listed = api.reactions(pull, comment.id)
-    now = {f"{digest(bot.trial.trial.seed, who)[:12]}:{what}" for who, is_bot, what in listed if not is_bot}
+    now = {f"{hashed(bot.trial.trial.seed, who)[:12]}:{what}" for who, is_bot, what in listed if not is_bot}
     before = set(json.loads(bot.state.seen(row["id"], "reactions") or "[]"))
     bot.state.note(row["id"], "rollup", rollup)
     bot.state.note(row["id"], "reactions", json.dumps(sorted(now)))
@@ -601,7 +601,7 @@ def _note_outside(bot: Bot, pull: Pull, findings: list[sqlite3.Row], threads: li
             continue
         place = {
             "pull": pull.key, "head": pull.head_sha, "base": pull.base_sha, "path": thread.path, "line": thread.line,
-            "is_bot": first.author_is_bot, "author": digest(bot.trial.trial.seed, first.author)[:16],
+            "is_bot": first.author_is_bot, "author": pseudonym_of_author(bot.trial.trial.seed, first.author),
         }  # fmt: skip
         bot.state.note(f"outside:{first.id}", "place", json.dumps(place))
 

@@ -17,6 +17,7 @@ from codetrial.config import ArmConfig, Config
 from codetrial.errors import ConfigError
 from codetrial.ids import new_id
 from codetrial.paths import cache_dir, data_dir
+from codetrial.pseudonyms import hashed
 from codetrial.records import ArmLabel, AttemptStatus, Exposure, Incident, Origin, Session, Surface, Text
 from pr_bot.diff import Diff, local_diff
 from pr_bot.findings import Earlier, marker_id, place_key, word_hashes
@@ -26,7 +27,7 @@ from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
 from pr_bot.lines import line_hashes
 from pr_bot.posting import Draft, Posted, draft_review, post_review, report_state
-from pr_bot.recording import ReviewTrial, digest, freeze_reviews, review_records, session_record
+from pr_bot.recording import ReviewTrial, freeze_reviews, review_records, session_record
 from pr_bot.render import markers
 from pr_bot.review import Reviewer
 from pr_bot.reviewing import Change, Reviewed, members, review_change
@@ -190,7 +191,7 @@ class Bot:
 
     def fetch(self, api: Api, pull: Pull) -> Repository:
         """The repository's objects on this machine, with the base and the head of the pull request."""
-        folder = self.mirrors / f"{digest(pull.clone_url)}.git"
+        folder = self.mirrors / f"{hashed(pull.clone_url)[:32]}.git"
         repository = Repository.create_bare(folder, extra_config=api.git_config())
         if _has_both(repository, pull):
             return repository

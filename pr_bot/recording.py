@@ -4,7 +4,6 @@ Written before anything is posted, so that no reception can have touched an assi
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 
@@ -14,9 +13,11 @@ from codetrial.arms import define
 from codetrial.arms.base import ArmDefinition
 from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
-from codetrial.config import ArmConfig, Config, trial_salt
+from codetrial.config import ArmConfig, Config
 from codetrial.ids import new_id
+from codetrial.manifest import frozen
 from codetrial.prices import Cost
+from codetrial.pseudonyms import hashed, pseudonym_of_author, pseudonym_of_reviewed_repository
 from codetrial.records import (
     ArmLabel,
     ArmRow,
@@ -42,15 +43,11 @@ from pr_bot.review import PROMPT_VERSION, Review
 from pr_bot.reviewing import Reviewed, language_of_change, members
 from pr_bot.settings import ReviewSettings
 
-__all__ = ["ReviewTrial", "digest", "freeze_reviews", "review_records", "session_record"]
+__all__ = ["ReviewTrial", "freeze_reviews", "review_records", "session_record"]
 
 RENDER_VERSION = "review-render-1"
 
 PRIMARY_METRIC = "acted_on"
-
-
-def digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,44 +67,20 @@ def freeze_reviews(config: Config, settings: ReviewSettings, arms: Mapping[ArmLa
     length than the same model completing, and an arm is a model as it is really used.
     """
     definitions = {label: _definition(arm, label) for label, arm in arms.items()}
-    manifest = json.dumps(
-        {
-            "format": 1,
-            "door": Door.PULL_REQUEST,
-            "assignment_unit": Unit.FINDING,
-            "primary_metric": PRIMARY_METRIC,
-            "trial": {"name": config.trial.name, "mode": config.trial.mode, "margins": dict(config.trial.margins)},
-            "privacy": dataclasses.asdict(config.privacy),
-            "prompt": PROMPT_VERSION,
-            "arms": {label: json.loads(definition.canonical()) for label, definition in definitions.items()},
-            "review": dataclasses.asdict(settings),
-        },
-        sort_keys=True, separators=(",", ":"), ensure_ascii=False,
-    )  # fmt: skip
-    manifest_hash = hashlib.sha256(manifest.encode()).hexdigest()
-    trial = Trial(
-        id=f"t-{manifest_hash[:20]}",
-        name=config.trial.name,
-        manifest=manifest,
-        manifest_hash=manifest_hash,
-        seed=config.trial.seed or hashlib.sha256(manifest_hash.encode() + trial_salt()).hexdigest(),
-        assignment_unit=Unit.FINDING,
-        primary_metric=PRIMARY_METRIC,
-        created_at=utc_text(),
-    )
-    rows = {
-        label: ArmRow(
-            id=f"{trial.id}-{label}",
-            trial=trial.id,
-            label=label,
-            name=definition.name,
-            fingerprint=definition.fingerprint,
-            definition=definition.canonical(),
-            is_self_hosted=definition.is_self_hosted,
-        )
-        for label, definition in definitions.items()
+    manifest = {
+        "format": 1,
+        "door": Door.PULL_REQUEST,
+        "assignment_unit": Unit.FINDING,
+        "primary_metric": PRIMARY_METRIC,
+        "trial": {"name": config.trial.name, "mode": config.trial.mode, "margins": dict(config.trial.margins)},
+        "privacy": dataclasses.asdict(config.privacy),
+        "prompt": PROMPT_VERSION,
+        "arms": {label: json.loads(definition.canonical()) for label, definition in definitions.items()},
+        "review": dataclasses.asdict(settings),
     }
-    return ReviewTrial(trial=trial, arms=rows, definitions=definitions, is_shadow=config.trial.mode == "shadow")
+    made = frozen(config, manifest, definitions, assignment_unit=Unit.FINDING, primary_metric=PRIMARY_METRIC)
+    rows = {row.label: row for row in made.arms}
+    return ReviewTrial(trial=made.trial, arms=rows, definitions=definitions, is_shadow=config.trial.mode == "shadow")
 
 
 def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
@@ -118,17 +91,17 @@ def _definition(arm: ArmConfig, label: ArmLabel) -> ArmDefinition:
 def session_record(trial: Trial, *, repository: str, number: str, author: str, origin: Origin, client: str) -> Session:
     """One pull request; its id follows from the pull request, so that every head of it joins the same cluster."""
     return Session(
-        id=f"pr-{digest(trial.id, repository, number)[:24]}",
+        id=f"pr-{hashed(trial.id, repository, number)[:24]}",
         trial=trial.id,
         door=Door.PULL_REQUEST,
         origin=origin,
-        developer=digest(trial.seed, author)[:16],
+        developer=pseudonym_of_author(trial.seed, author),
         client_name=client,
         client_version=None,
         server_name=None,
         surface=Surface.REVIEW_COMMENT,
         position_encoding=None,
-        repository=digest(trial.seed, repository)[:16],
+        repository=pseudonym_of_reviewed_repository(trial.seed, repository),
         codetrial_version=__version__,
         started_ns=now_ns(),
         started_at=utc_text(),
@@ -139,7 +112,7 @@ def review_records(
     reviewed: Reviewed, trial: ReviewTrial, session: Session, costs: Mapping[ArmLabel, Cost]
 ) -> list[Record]:
     """Everything there is to know before posting, in an order that satisfies the store's references."""
-    document = digest(session.id)
+    document = hashed(session.id)[:32]
     rows: list[Record] = [trial.trial, *trial.arms.values(), session]
     rows.extend(_assignments(reviewed, trial.trial, session, document))
     rows.append(_task(reviewed, trial.trial, session, document))
@@ -232,7 +205,7 @@ def _finding(member: Placed, entry: Assigned, task: str, attempt: str, rank: int
     yield Finding(
         id=member.id,
         task=task,
-        path_hash=digest(trial.seed, anchor.path),
+        path_hash=hashed(trial.seed, anchor.path)[:32],
         side=anchor.side,
         start_line=anchor.start_line,
         end_line=anchor.end_line,

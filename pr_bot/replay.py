@@ -27,14 +27,14 @@ from analysis.store import Store
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import Config, load
 from codetrial.ids import new_id
-from codetrial.paths import default_database
+from codetrial.pseudonyms import hashed
 from codetrial.records import ArmLabel, AttemptStatus, Incident, Origin, Record
 from pr_bot.diff import local_diff
 from pr_bot.findings import NEAR_LINES, Placed
 from pr_bot.git import Repository
 from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
-from pr_bot.recording import ReviewTrial, digest, freeze_reviews, review_records, session_record
+from pr_bot.recording import ReviewTrial, freeze_reviews, review_records, session_record
 from pr_bot.review import Reviewer
 from pr_bot.reviewing import Change, Reviewed, members, review_change
 from pr_bot.settings import ReviewSettings, review_arms, settings
@@ -212,7 +212,7 @@ class _Replay:
             "task": reviewed.task,
             "commit": case.commit,
             "kind": None if case.defect is None else case.defect.kind,
-            "path_hash": None if case.defect is None else digest(self._trial.trial.seed, case.defect.path),
+            "path_hash": None if case.defect is None else hashed(self._trial.trial.seed, case.defect.path)[:32],
             "lines": None if case.defect is None else list(case.defect.lines),
             "hits": hits,
         }
@@ -452,7 +452,7 @@ def run(
 ) -> None:
     """`codetrial pr replay`."""
     config = load(repository, config_file=config_file)
-    path = database or (Path(config.store.path).expanduser() if config.store.path else default_database())
+    path = database or config.store.database
     notes = Console(stderr=True)
     options = Options(
         repository=repository,

@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from codetrial.config import Config, load
+from codetrial.config import load
 from codetrial.errors import ReviewError
-from codetrial.paths import data_dir, default_database
+from codetrial.paths import data_dir
 from pr_bot.collecting import Collected, collect
 from pr_bot.github import Api, GitHubError, Pull, RateLimited
 from pr_bot.identity import Identity
@@ -18,21 +18,15 @@ from pr_bot.pulls import Bot, Done, Result, open_bot
 from pr_bot.state import State
 from pr_bot.work import Worker, only_worker
 
-__all__ = ["collect_once", "collected_text", "database_of", "review_once", "work_until_stopped"]
+__all__ = ["collect_once", "collected_text", "review_once", "work_until_stopped"]
 
 _NAME = re.compile(r"^([\w.-]+/[\w.-]+)(?:#(\d{1,10}))?$")
-
-
-def database_of(config: Config, database: Path | None) -> Path:
-    if database is not None:
-        return database
-    return Path(config.store.path).expanduser() if config.store.path else default_database()
 
 
 @contextmanager
 def _bot(config_file: Path | None, database: Path | None) -> Iterator[Bot]:
     config = load(Path.cwd(), config_file=config_file)
-    with closing(open_bot(config, database=database_of(config, database))) as bot:
+    with closing(open_bot(config, database=database or config.store.database)) as bot:
         yield bot
 
 
@@ -81,7 +75,7 @@ NICENESS = 10
 def work_until_stopped(*, threads: int, config_file: Path | None, database: Path | None) -> None:
     os.nice(NICENESS)
     config = load(Path.cwd(), config_file=config_file)
-    place = database_of(config, database)
+    place = database or config.store.database
     path = data_dir() / "pull-requests.db"
     with only_worker(path.with_suffix(".lock")), State(path) as state:
         worker = Worker(state, lambda: open_bot(config, database=place), Identity, threads=threads)

@@ -20,6 +20,7 @@ from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
 from codetrial.ids import new_id
 from codetrial.prices import Cost
+from codetrial.pseudonyms import hashed, pseudonym_of_developer
 from codetrial.records import (
     ArmLabel,
     ArmRow,
@@ -78,7 +79,7 @@ class Book:
             trial=trial.id,
             door=Door.REPLAY,
             origin=Origin.REPLAY,
-            developer=hashlib.sha256(f"{trial.seed}/{client}".encode()).hexdigest()[:16],
+            developer=pseudonym_of_developer(trial.seed, client),
             client_name=client,
             client_version=__version__,
             server_name=None,
@@ -132,7 +133,7 @@ class Book:
                 door=Door.REPLAY,
                 disposition=Disposition.ROUTED,
                 request_id=task.commit,
-                document=hashlib.sha256(task.path.encode("utf-8", "replace")).hexdigest()[:32],
+                document=hashed(task.path)[:32],
                 document_version=None,
                 language=task.language,
                 place=task.place,

@@ -257,7 +257,6 @@ def tasks(
     from analysis.replay.problems import load_problems
     from analysis.replay.sandbox import open_sandbox
     from analysis.replay.solving import Settings, solve
-    from analysis.replay.start import database
     from codetrial.arms import define
     from codetrial.config import load
     from codetrial.records import ArmLabel
@@ -269,7 +268,7 @@ def tasks(
         samples=samples, max_tokens=max_tokens, timeout_s=timeout, concurrency=concurrency, budget_usd=budget
     )
     notes = Console(stderr=True)
-    path = database(config, store)
+    path = store or config.store.database
     with Progress(console=notes, disable=not notes.is_terminal) as progress:
         bar = progress.add_task("solving", total=None)
 
@@ -347,12 +346,13 @@ def plan(
     from analysis.cost import Hosting
     from analysis.replay.paired import Replays
     from analysis.replay.plan import Assumptions, make_plan, print_plan
-    from analysis.replay.start import CLIENT, database
-    from codetrial.config import freeze, load
+    from analysis.replay.start import CLIENT
+    from codetrial.config import load
+    from codetrial.manifest import freeze
 
     config = load(Path(), config_file=config_file)
     trial, arms = freeze(config)
-    replays = Replays(database(config, store), trial.id, client=CLIENT)
+    replays = Replays(store or config.store.database, trial.id, client=CLIENT)
     if (gpu_usd is None) != (completions_per_s is None):
         raise click.UsageError("--gpu-usd and --completions-per-s belong together: what a GPU costs and what it does.")
     hosting = None
@@ -429,13 +429,14 @@ def pilot(
     from analysis.replay import pilot as piloting
     from analysis.replay.cursors import Windows
     from analysis.replay.paired import Replays
-    from analysis.replay.start import CLIENT, database
-    from codetrial.config import freeze, load
+    from analysis.replay.start import CLIENT
+    from codetrial.config import load
+    from codetrial.manifest import freeze
     from codetrial.records import ArmLabel
 
     config = load(repository, config_file=config_file)
     decided = [] if exported is None else piloting.count_export(exported)
-    path = database(config, store)
+    path = store or config.store.database
     trial, _ = freeze(config)
     windows = Windows(prefix_chars=config.editor.prefix_chars, suffix_chars=config.editor.suffix_chars)
     with History(repository) as history:

@@ -6,9 +6,7 @@ by itself are not invented. Which places become tasks is decided by hashes of th
 same seed gives the same tasks byte for byte, and asking for more tasks adds to them and changes none.
 """
 
-import hashlib
 import heapq
-import json
 import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +16,8 @@ from typing import NamedTuple
 
 from analysis.history import Change, Edit, FileChange
 from analysis.places import place_of
+from codetrial.canonical import canonical_json
+from codetrial.pseudonyms import hashed
 from codetrial.records import Place
 
 __all__ = ["Chosen", "CursorKind", "CursorTask", "Moment", "Windows", "choose", "moments"]
@@ -74,7 +74,7 @@ class CursorTask:
     """What really came next at this place, up to the end of the edit."""
 
     def canonical(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return canonical_json(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,14 +119,14 @@ def choose(changes: Iterable[Change], *, seed: str, limit: int, per_file: int, w
         for file in change.files:
             spots = [spot for number, edit in enumerate(file.edits) for spot in _spots(number, edit)]
             places += len(spots)
-            for spot in _drawn(spots, file, random.Random(_hash(seed, change.commit, file.path)), per_file):
+            for spot in _drawn(spots, file, random.Random(hashed(seed, change.commit, file.path)), per_file):
                 key = _key(change, file, spot)
-                rank = -int(_hash(seed, key), 16)
+                rank = -int(hashed(seed, key), 16)
                 if len(kept) < limit:
                     heapq.heappush(kept, (rank, key, _task(change, file, spot, windows)))
                 elif rank > kept[0][0]:
                     heapq.heapreplace(kept, (rank, key, _task(change, file, spot, windows)))
-    kept.sort(key=lambda entry: (_hash(seed, entry[2].commit), -entry[0]))
+    kept.sort(key=lambda entry: (hashed(seed, entry[2].commit), -entry[0]))
     return Chosen(tasks=tuple(_placed(task) for _, _, task in kept), commits=commits, places=places)
 
 
@@ -169,7 +169,7 @@ def _is_worth(edit: Edit, spot: _Spot) -> bool:
 
 
 def _key(change: Change, file: FileChange, spot: _Spot) -> str:
-    return _hash(change.commit, file.path, str(spot.edit), str(spot.typed))
+    return hashed(change.commit, file.path, str(spot.edit), str(spot.typed))
 
 
 def _spots(number: int, edit: Edit) -> Iterator[_Spot]:
@@ -238,7 +238,3 @@ def _first_line(text: str, at: int) -> str:
     """The first line with anything on it, from a place on."""
     found = _NOT_BLANK.search(text, at)
     return found[0].strip() if found else ""
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).hexdigest()

@@ -19,8 +19,9 @@ from codetrial.arms import build
 from codetrial.arms.base import Answer, Arm, Preparable, Prompt
 from codetrial.attempts import attempt_row
 from codetrial.clock import now_ns, utc_text
-from codetrial.config import ArmConfig, ArmsConfig, Config, freeze
+from codetrial.config import ArmConfig, ArmsConfig, Config
 from codetrial.errors import EvidenceError
+from codetrial.manifest import freeze
 from codetrial.prices import Cost
 from codetrial.records import (
     ArmLabel,

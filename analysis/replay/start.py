@@ -1,7 +1,6 @@
 """`codetrial replay`: from a repository and a configuration to tasks, answers and a report."""
 
 import asyncio
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,9 +23,10 @@ from analysis.replay.paired import Paired, load_paired
 from analysis.replay.roots import Roots
 from analysis.replay.run import Outcome, refuse_unpriced, run
 from codetrial.arms import build, define
-from codetrial.config import Config, freeze
+from codetrial.config import Config
 from codetrial.errors import EvidenceError
-from codetrial.paths import default_database
+from codetrial.manifest import freeze
+from codetrial.pseudonyms import pseudonym_of_repository
 from codetrial.records import ArmLabel
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ __all__ = [
     "Through",
     "Walk",
     "Where",
-    "database",
     "describe",
     "prepare",
     "progress",
@@ -151,17 +150,11 @@ def where(history: History) -> Where:
     with Repo(history.root) as repository:
         origin = _origin(repository) or str(history.root)
     name = origin.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    return Where(name, hashlib.sha256(origin.encode("utf-8", "replace")).hexdigest()[:32], origin)
+    return Where(name, pseudonym_of_repository(origin), origin)
 
 
 def _origin(repository: "Repo") -> str | None:
     return next((url for remote in repository.remotes for url in remote.urls), None)
-
-
-def database(config: Config, chosen: Path | None) -> Path:
-    if chosen is not None:
-        return chosen
-    return Path(config.store.path).expanduser() if config.store.path else default_database()
 
 
 def prepare(history: History, config: Config, options: Options) -> Prepared:
@@ -229,7 +222,7 @@ def replay(history: History, config: Config, options: Options, prepared: Prepare
     """
     trial, arm_rows = freeze(config)
     place = where(history)
-    path = database(config, options.store)
+    path = options.store or config.store.database
     arms = {label: build(config.arms[label], label, templates=config.templates) for label in ArmLabel}
     if options.budget_usd is not None:
         refuse_unpriced({label: arm.definition for label, arm in arms.items()}, config)
@@ -277,7 +270,7 @@ def replay_through(
     """The same tasks, asked in another way; stored and read like the direct replay, and never mixed with it."""
     trial, _ = freeze(config)
     place = where(history)
-    path = database(config, options.store)
+    path = options.store or config.store.database
     walk = Walk(tasks=prepared.chosen.tasks, place=place, store=path, config_file=config_file, server=server)
     outcome = through(history, config, options, walk, console)
     paired = load_paired(path, trial.id, client=PROXY_CLIENT, repository=place.identity)

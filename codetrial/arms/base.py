@@ -1,12 +1,12 @@
 """What an arm is asked, what it answers, and the one interface between them."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from codetrial.canonical import canonical_json
 from codetrial.records import Api, ArmLabel, AttemptStatus
 
 __all__ = [
@@ -113,15 +113,14 @@ class ArmDefinition:
 
     def canonical(self) -> str:
         """Canonical JSON, as it is stored."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return canonical_json(asdict(self))
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that could change an answer; the label and the key's name are not part of that."""
         content = asdict(self)
         del content["label"], content["key_env"], content["name"]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
 
 
 partial_answers: ContextVar[list[Answer] | None] = ContextVar("partial_answers", default=None)

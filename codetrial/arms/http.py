@@ -12,7 +12,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import Any
@@ -25,7 +24,7 @@ from codetrial.arms.base import Answer, ArmDefinition, Prompt, Usage, keep_parti
 from codetrial.arms.healing import METHOD as HEALING
 from codetrial.arms.healing import heal
 from codetrial.arms.wire import Delta, Wire, WireError
-from codetrial.clock import now_ns
+from codetrial.clock import now_ns, now_utc
 from codetrial.config import ArmConfig
 from codetrial.errors import ArmError, ConfigError
 from codetrial.keys import find_key
@@ -480,7 +479,7 @@ def _retry_after(value: str | None) -> float | None:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return max(0.0, (moment - now_utc()).total_seconds())
 
 
 def _is_local(url: str | None) -> bool:

@@ -29,7 +29,7 @@ from codetrial.arms import build
 from codetrial.clock import now_ns
 from codetrial.errors import CodetrialError
 from codetrial.ids import new_id
-from codetrial.paths import default_database
+from codetrial.manifest import freeze
 from codetrial.records import ArmLabel, Origin, Surface, Trial
 from codetrial.routing import Router
 from lsp_proxy.evaluator.server import EvaluatorServer
@@ -82,9 +82,9 @@ async def _serve(options: Options, link_fd: int | None) -> int:
     reader = await _connect(reception.server, link_fd)
     try:
         config = configuration.load(options.root, config_file=options.config)
-        trial, rows = configuration.freeze(config)
+        trial, rows = freeze(config)
         arms = {label: build(config.arms[label], label, templates=config.templates) for label in ArmLabel}
-        path = options.store or (Path(config.store.path) if config.store.path else default_database())
+        path = options.store or config.store.database
         router = Router(arms, config, on_notice=reception.warn)
         writer = Writer(path, on_fault=reception.warn_from_thread, store_text=config.store.store_text == "full")
     except CodetrialError as fault:

@@ -1,12 +1,13 @@
-"""Who and where, as pseudonyms: enough to cluster by, not enough to name anybody."""
+"""Who works where, as git and the system say."""
 
 import getpass
-import hashlib
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Repository", "developer_pseudonym", "repository_of"]
+from codetrial.pseudonyms import pseudonym_of_repository
+
+__all__ = ["Repository", "login", "repository_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +41,12 @@ def repository_of(folder: Path) -> Repository:
         logger.warning("the repository around %s cannot be read: %s", folder, fault)
         return Repository(None, None, None, None)
     name = origin.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    return Repository(root, name, _digest(origin)[:32], email)
+    return Repository(root, name, pseudonym_of_repository(origin), email)
 
 
-def developer_pseudonym(seed: str, email: str | None) -> str:
-    """The same person is the same pseudonym within a trial, and another in the next."""
-    return _digest(f"{seed}/{email or _login()}")[:16]
-
-
-def _login() -> str:
+def login() -> str:
+    """What the system calls who works here, for want of an e-mail address."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -10,9 +10,9 @@ from typing import Any
 from pygls.uris import to_fs_path
 
 from analysis.places import surroundings
-from analysis.retention import document_of
 from analysis.syntax import language_of
 from codetrial.clock import utc_text
+from codetrial.pseudonyms import pseudonym_of_document
 from codetrial.records import Disposition, Door, Place, Surface, Task
 from lsp_proxy.evaluator.documents import View
 from lsp_proxy.evaluator.edits import Point
@@ -141,7 +141,7 @@ def read_request(
         wire_id=wire_id,
         surface=surface,
         uri=uri,
-        document=document_of(seed, uri),
+        document=pseudonym_of_document(seed, uri),
         version=view.version,
         path=path,
         language=language_of(path, view.language_id),

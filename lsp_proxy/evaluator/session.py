@@ -16,13 +16,14 @@ from codetrial import __version__
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import Config
 from codetrial.ids import new_id
+from codetrial.pseudonyms import pseudonym_of_developer
 from codetrial.records import ArmLabel, ArmRow, Door, Origin, Session, SessionEnd, Surface, Trial
 from codetrial.routing import Router
 from lsp_proxy.evaluator.acceptance import Rhythm
 from lsp_proxy.evaluator.continuations import Horizon
 from lsp_proxy.evaluator.episodes import Episodes
 from lsp_proxy.evaluator.flights import Arrival, Desk, Setting
-from lsp_proxy.evaluator.identity import developer_pseudonym, repository_of
+from lsp_proxy.evaluator.identity import login, repository_of
 from lsp_proxy.evaluator.observer import Observer
 from lsp_proxy.evaluator.recorder import Recorder
 from lsp_proxy.evaluator.requests import read_request
@@ -143,7 +144,7 @@ class EvaluatorSession:
             trial=self._links.trial.id,
             door=Door.EDITOR,
             origin=opening.origin,
-            developer=developer_pseudonym(self._links.trial.seed, email),
+            developer=pseudonym_of_developer(self._links.trial.seed, email or login()),
             client_name=opening.client_name,
             client_version=opening.client_version,
             server_name=opening.server_name,

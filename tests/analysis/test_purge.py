@@ -19,8 +19,9 @@ from analysis.purge import Choice, PurgeIncompleteError, find, parse_age, purge
 from analysis.source import tables
 from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
+from codetrial.pseudonyms import pseudonym_of_author, pseudonym_of_developer
 from codetrial.records import Shown
-from lsp_proxy.evaluator.identity import developer_pseudonym, repository_of
+from lsp_proxy.evaluator.identity import repository_of
 from tests.analysis.recorded import Asked, Work, record
 
 SECRET = "fn_zyzzyva_quuxotic"
@@ -270,8 +271,8 @@ def test_what_is_no_age_is_refused(text: str) -> None:
 
 
 def test_people_are_found_by_what_both_doors_make_of_their_name(database: Path) -> None:
-    by_email = developer_pseudonym("5eed", "anna@example.com")
-    by_login = hashlib.sha256(b"5eed\0octoanna").hexdigest()[:16]
+    by_email = pseudonym_of_developer("5eed", "anna@example.com")
+    by_login = pseudonym_of_author("5eed", "octoanna")
     keep(database, Work(developer=by_email), Work(developer=by_login))
     with Store(database, readonly=True) as store:
         assert developers_of(store, "anna@example.com") == (by_email,)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.retention import document_of, measure, standing
+from analysis.retention import measure, standing
 from analysis.store import Store, text_record
 from codetrial.errors import EvidenceError
+from codetrial.pseudonyms import pseudonym_of_document
 from codetrial.records import (
     ArmLabel,
     Continuation,
@@ -103,7 +104,7 @@ def store(tmp_path: Path, repository: git.Repo) -> Iterator[Store]:
                 door=Door.EDITOR,
                 disposition=Disposition.ROUTED,
                 request_id="1",
-                document=document_of("5eed", uri),
+                document=pseudonym_of_document("5eed", uri),
                 document_version=1,
                 language="python",
                 place=Place.LINE_END,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from codetrial.config import Config, freeze, load
+from codetrial.config import Config, load
 from codetrial.errors import ConfigError
+from codetrial.manifest import freeze
 from codetrial.records import Api, ArmLabel
 
 

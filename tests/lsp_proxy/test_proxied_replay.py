@@ -13,7 +13,8 @@ from rich.console import Console
 from analysis.history import History, Selection
 from analysis.replay import start
 from analysis.replay.paired import Replays
-from codetrial.config import freeze, load
+from codetrial.config import load
+from codetrial.manifest import freeze
 from lsp_proxy.proxied_replay import replay_through_proxy, server_for
 from tests.analysis.replay.conftest import busy_repository, own_folders, server  # noqa: F401  Fixtures.
 from tests.analysis.replay.test_run import answering, replayed, served  # noqa: F401  And a helper.

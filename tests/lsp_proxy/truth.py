@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from analysis.history import Edit, History, Selection
-from analysis.retention import document_of
 from analysis.store import Store
+from codetrial.pseudonyms import pseudonym_of_document
 from lsp_proxy.demo import language_server, proxy_command
 from lsp_proxy.editor_client import Document, EditorClient, EditorProfile, Pending, Replacement, RequestFailedError
 from lsp_proxy.typist import ITEM_MARK
@@ -407,7 +407,7 @@ def compare(session: Session, planned: int, done: Sequence[tuple[Case, str]]) ->
     )
     tally = Tally(not_shown=planned - len(done), offered=len(rows), decided=sum(r["outcome"] is not None for r in rows))
     for case, name in done:
-        document = document_of(trial["seed"], (session.work / case.name).as_uri())
+        document = pseudonym_of_document(trial["seed"], (session.work / case.name).as_uri())
         [first, *_] = [row for row in rows if row["document"] == document] or [{}]
         tally.pairs.append((name, first.get("outcome") or "none", first.get("rule") or ""))
         if first.get("outcome") != BEHAVIOURS[name][1]:

@@ -15,8 +15,9 @@ from analysis.replay.paired import Replays
 from analysis.replay.pilot import compare, count_data, count_export, gaps, split, write_split
 from analysis.replay.start import CLIENT
 from analysis.store import Store
-from codetrial.config import freeze, load
+from codetrial.config import load
 from codetrial.errors import EvidenceError
+from codetrial.manifest import freeze
 from codetrial.records import ArmLabel
 from tests.analysis.recorded import Asked, Work
 from tests.analysis.replay.conftest import Commit

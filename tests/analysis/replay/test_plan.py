@@ -17,8 +17,9 @@ from analysis.replay.paired import Replays, load_paired
 from analysis.replay.plan import Assumptions, Plan, make_plan
 from analysis.replay.start import CLIENT
 from codetrial.arms.base import Answer, Prompt
-from codetrial.config import default, freeze
+from codetrial.config import default
 from codetrial.errors import EvidenceError
+from codetrial.manifest import freeze
 from codetrial.prices import Cost
 from codetrial.records import ArmLabel, AttemptStatus, Place, Record
 

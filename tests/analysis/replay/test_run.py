@@ -20,8 +20,9 @@ from analysis.store import Store
 from codetrial.arms import build, define
 from codetrial.arms.base import Answer, ArmDefinition, Prompt
 from codetrial.clock import now_ns
-from codetrial.config import Config, freeze, load
+from codetrial.config import Config, load
 from codetrial.errors import ConfigError, EvidenceError
+from codetrial.manifest import freeze
 from codetrial.records import Api, ArmLabel, AttemptStatus
 from tests.analysis.replay.conftest import Commit
 from tests.codetrial.streaming import Script, StreamingServer, sse
