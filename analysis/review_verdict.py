@@ -54,7 +54,9 @@ class StratumResult:
     found: int
     posted: Rate
     held_back: Rate
-    """Without those beside which a posted one lies."""
+    """Both without those beside which another posted one lies."""
+    posted_in_all: Rate
+    """With them, and with those posted by rule: how it really went, compared with nothing."""
     net: Contrast
     """Posted minus held back."""
     refusal: str | None
@@ -170,12 +172,13 @@ def _stratum(reviews: Reviews, name: str) -> StratumResult:
         found=len(own),
         posted=_rate_of(reviews, name, _posted),
         held_back=_rate_of(reviews, name, _held_back),
+        posted_in_all=rate(unit for unit in own if unit.is_posted),
         net=net,
         refusal=None if net.last is not None else _refusal(own, reviews),
         by_rule=sum(unit.is_forced for unit in own),
         open=sum(unit.is_open for unit in own),
         not_observed=sum(not unit.is_open and unit.is_acted_on is None for unit in own),
-        near_posted=sum(unit.is_near_posted and not unit.is_posted for unit in own),
+        near_posted=sum(unit.is_near_posted and not unit.is_forced for unit in own),
     )
 
 
@@ -230,8 +233,8 @@ def _acted_on_if_all_posted(strata: list[StratumResult]) -> tuple[float, float |
         observed = stratum.found - stratum.open - stratum.not_observed
         if not observed:
             continue
-        if stratum.posted.findings:
-            acted_on += observed * stratum.posted.acted_on / stratum.posted.findings
+        if stratum.posted_in_all.findings:
+            acted_on += observed * stratum.posted_in_all.acted_on / stratum.posted_in_all.findings
         if stratum.net.estimate is None:
             is_known = False
         else:

@@ -63,7 +63,7 @@ class FindingUnit:
     is_forced: bool
     """Posted by rule, whatever the draw: no part of the comparison."""
     is_near_posted: bool
-    """Held back, but a posted one lies beside it, so that it is no control."""
+    """Another one that was posted lies beside it: what people did there may be the answer to that one."""
     is_acted_on: bool | None
     """None: still open, or it could not be observed."""
     is_open: bool
@@ -75,8 +75,12 @@ class FindingUnit:
 
     @property
     def is_compared(self) -> bool:
-        """Whether it belongs to a rate of the comparison."""
-        return self.is_acted_on is not None and not self.is_forced and not (self.is_near_posted and not self.is_posted)
+        """Whether it belongs to a rate of the comparison.
+
+        Neighbours of posted findings are left out on both sides: of the held-back ones alone, those in dense places
+        would be missing, where lines change more often anyway.
+        """
+        return self.is_acted_on is not None and not self.is_forced and not self.is_near_posted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -25,8 +25,10 @@ __all__ = [
     "Group",
     "Placed",
     "Plan",
+    "PostedAt",
     "assign",
     "deduplicate",
+    "distance",
     "fingerprint",
     "marker_id",
     "place",
@@ -34,9 +36,6 @@ __all__ = [
     "plan",
     "word_hashes",
 ]
-
-NEAR_LINES = 3
-"""A held-back finding this close to a posted one is no control: who mends one line sees the next."""
 
 OVERLAP_SLACK_LINES = 1
 SAME_WORDS = 0.3
@@ -117,6 +116,17 @@ class Earlier(NamedTuple):
 
     place_key: str
     words: frozenset[str]
+    posted_at: "PostedAt | None" = None
+    """None if nobody was shown it."""
+
+
+class PostedAt(NamedTuple):
+    """Where a posted finding stood, in the head that it was posted at."""
+
+    head: str
+    path: str
+    start_line: int | None
+    end_line: int | None
 
 
 def without_earlier(found: Iterable[Placed], earlier: Sequence[Earlier]) -> list[Placed]:
@@ -162,10 +172,10 @@ def _overlap(one: Anchor, other: Anchor) -> bool:
         return False
     if not (one.is_inline and other.is_inline):
         return one.kind is other.kind
-    return _distance(one, other) <= OVERLAP_SLACK_LINES
+    return distance(one, other) <= OVERLAP_SLACK_LINES
 
 
-def _distance(one: Anchor, other: Anchor) -> int:
+def distance(one: Anchor, other: Anchor) -> int:
     """Lines between two anchored ranges of one file; 0 where they overlap."""
     if one.start_line is None or one.end_line is None or other.start_line is None or other.end_line is None:
         return 0
@@ -245,18 +255,10 @@ class Plan:
     folded: tuple[Placed, ...]
     """In the body: findings on files, on nothing in the diff, and what is over the cap."""
     held_back: tuple[Placed, ...]
-    near_posted: frozenset[str]
-    """Ids of held-back findings that are no control, for a posted one lies beside them."""
 
 
-def plan(
-    assigned: Sequence[Assigned], *, seed: str, task: str, max_inline: int, functions: Mapping[str, str | None]
-) -> Plan:
-    """Cap each arm alike, then shuffle.
-
-    Args:
-        functions: By finding id, the enclosing function, where syntax knows it.
-    """
+def plan(assigned: Sequence[Assigned], *, seed: str, task: str, max_inline: int) -> Plan:
+    """Cap each arm alike, then shuffle."""
     posted = [member for entry in assigned if (member := entry.posted) is not None]
     held = [entry.group.members[0] for entry in assigned if entry.posted is None]
     inline: list[Placed] = []
@@ -271,19 +273,7 @@ def plan(
     order = random.Random(hmac.digest(seed.encode(), f"codetrial/1/order/{task}".encode(), "sha256"))
     order.shuffle(inline)
     order.shuffle(folded)
-    near = frozenset(finding.id for finding in held if any(_is_near(finding, other, functions) for other in posted))
-    return Plan(inline=tuple(inline), folded=tuple(folded), held_back=tuple(held), near_posted=near)
-
-
-def _is_near(one: Placed, other: Placed, functions: Mapping[str, str | None]) -> bool:
-    if one.anchor.path != other.anchor.path:
-        return False
-    if not (one.anchor.is_inline and other.anchor.is_inline):
-        return True
-    function = functions.get(one.id)
-    if function is not None and function == functions.get(other.id):
-        return True
-    return one.anchor.side is other.anchor.side and _distance(one.anchor, other.anchor) <= NEAR_LINES
+    return Plan(inline=tuple(inline), folded=tuple(folded), held_back=tuple(held))
 
 
 def marker_id(seed: str, finding_id: str) -> str:

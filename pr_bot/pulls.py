@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ from codetrial.ids import new_id
 from codetrial.paths import cache_dir, data_dir
 from codetrial.pseudonyms import hashed
 from codetrial.records import ArmLabel, AttemptStatus, Exposure, Incident, Origin, Session, Surface, Text
-from pr_bot.diff import Diff, local_diff
-from pr_bot.findings import Earlier, marker_id, place_key, word_hashes
+from pr_bot.diff import Diff, Side, local_diff
+from pr_bot.findings import Earlier, PostedAt, marker_id, place_key, word_hashes
 from pr_bot.git import GitError, Repository
 from pr_bot.github import Api, Forbidden, GitHubError, Missing, Pull, Refused
 from pr_bot.guard import Guard
@@ -227,8 +228,11 @@ class Bot:
         return api.file_text(pull.repository, path, pull.base_sha)
 
     def _earlier(self, pull: Pull) -> Sequence[Earlier]:
-        rows = self.state.rows("SELECT place_key, words FROM finding WHERE pull = ?", pull.key)
-        return [Earlier(row["place_key"], frozenset(json.loads(row["words"]))) for row in rows]
+        rows = self.state.rows(
+            "SELECT place_key, words, is_posted, head, path, start_line, end_line, side FROM finding WHERE pull = ?",
+            pull.key,
+        )
+        return [Earlier(row["place_key"], frozenset(json.loads(row["words"])), _posted_at(row)) for row in rows]
 
     # --- keeping -----------------------------------------------------------------------------------------------
 
@@ -277,7 +281,7 @@ class Bot:
                      json.dumps(sorted(word_hashes(member))),
                      None if member.suggestion is None else json.dumps(line_hashes(member.suggestion)),
                      marker_id(seed, member.id), member.id in ranks, ranks.get(member.id),
-                     member.id in reviewed.plan.near_posted, None, self.state.now()),
+                     member.id in reviewed.near_posted, None, self.state.now()),
                 )  # fmt: skip
             db.execute(
                 "INSERT INTO head VALUES (?, ?, ?, ?, ?, NULL, ?)",
@@ -364,6 +368,15 @@ class Bot:
             )
         except GitHubError as fault:
             logger.info("%s: %s (%s)", pull.key, title, fault)
+
+
+def _posted_at(row: sqlite3.Row) -> PostedAt | None:
+    if not row["is_posted"]:
+        return None
+    is_new = row["side"] == Side.RIGHT  # A line of the old file has no place in a later head.
+    return PostedAt(
+        row["head"], row["path"], row["start_line"] if is_new else None, row["end_line"] if is_new else None
+    )
 
 
 def _has_both(repository: Repository, pull: Pull) -> bool:

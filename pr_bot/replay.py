@@ -30,10 +30,11 @@ from codetrial.ids import new_id
 from codetrial.pseudonyms import hashed
 from codetrial.records import ArmLabel, AttemptStatus, Incident, Origin, Record
 from pr_bot.diff import local_diff
-from pr_bot.findings import NEAR_LINES, Placed
+from pr_bot.findings import Placed
 from pr_bot.git import Repository
 from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
+from pr_bot.neighbours import NEAR_LINES
 from pr_bot.recording import ReviewTrial, freeze_reviews, review_records, session_record
 from pr_bot.review import Reviewer
 from pr_bot.reviewing import Change, Reviewed, members, review_change

@@ -14,6 +14,7 @@ from pr_bot.diff import Diff
 from pr_bot.findings import Assigned, Earlier, Placed, Plan, assign, deduplicate, place, plan, without_earlier
 from pr_bot.git import Repository
 from pr_bot.guarding import Guard
+from pr_bot.neighbours import near_posted
 from pr_bot.packing import Packed, pack
 from pr_bot.review import Material, Review, Reviewer, ReviewPrompt, ask, build_prompt
 from pr_bot.settings import ReviewSettings
@@ -45,6 +46,8 @@ class Reviewed:
     reviews: Mapping[ArmLabel, Review]
     assigned: tuple[Assigned, ...]
     plan: Plan
+    near_posted: frozenset[str]
+    """Findings beside which another posted one lies: not compared."""
     repeated: int
     """Findings that an earlier review of this pull request had already; neither posted nor counted again."""
     requested_ns: int
@@ -143,7 +146,7 @@ def _decide(
     fresh = [check_suggestion(finding, source) for finding in without_earlier(found, earlier)]
     assigned = assign(deduplicate(fresh), seed=trial.seed, settings=settings, is_shadow=is_shadow)
     functions = {finding.id: source.function_name(finding.anchor) for finding in fresh}
-    planned = plan(assigned, seed=trial.seed, task=task, max_inline=settings.max_inline, functions=functions)
+    standing = source.now_at(entry.posted_at for entry in earlier if entry.posted_at is not None)
     requested_ns, requested_at, routed_ns = times
     return Reviewed(
         task=task,
@@ -152,7 +155,8 @@ def _decide(
         prompt=prompt,
         reviews=reviews,
         assigned=tuple(assigned),
-        plan=planned,
+        plan=plan(assigned, seed=trial.seed, task=task, max_inline=settings.max_inline),
+        near_posted=near_posted(assigned, functions, standing),
         repeated=len(found) - len(fresh),
         requested_ns=requested_ns,
         requested_at=requested_at,

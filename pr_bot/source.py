@@ -1,11 +1,16 @@
 """The files of one commit as the review needs them: lines, functions, and what a suggestion would make of them."""
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from analysis.syntax import Definition, enclosing_function, error_count, language_of
 from pr_bot.anchors import Anchor, AnchorKind
 from pr_bot.diff import FileDiff, Hunk, Side
-from pr_bot.findings import Placed, with_suggestion
+from pr_bot.findings import Placed, PostedAt, with_suggestion
 from pr_bot.git import Repository
 from pr_bot.hygiene import redact
+from pr_bot.lines import track
+from pr_bot.neighbours import Spot
 
 __all__ = ["Source", "apply", "check_suggestion"]
 
@@ -56,6 +61,21 @@ class Source:
             return None
         found = self.function(anchor.path, anchor.end_line)
         return None if found is None else f"{found.name}:{found.start_line}"
+
+    def now_at(self, posted: Iterable[PostedAt]) -> list[Spot]:
+        """Where findings that were posted at earlier heads stand in this one; a lost place counts as the whole file."""
+        before: dict[str, Source] = {}
+        found = []
+        for place in posted:
+            source = before.setdefault(place.head, Source(self._repository, place.head))
+            reviewed = source.text(place.path)
+            anchor = Anchor(kind=AnchorKind.FILE, path=place.path)
+            if reviewed is not None and place.start_line is not None and place.end_line is not None:
+                now = track(reviewed, self.text(place.path), place.start_line, place.end_line)
+                if now.start_line is not None:
+                    anchor = replace(anchor, kind=AnchorKind.EXACT, start_line=now.start_line, end_line=now.end_line)
+            found.append(Spot(anchor, self.function_name(anchor)))
+        return found
 
     def context(self, entry: FileDiff, hunk: Hunk) -> str:
         """The function that a hunk lies in, where the hunk does not show its head anyway."""

@@ -118,11 +118,12 @@ def _stratum(found: StratumResult) -> Json:
         "findings": found.found,
         "posted": _rate(found.posted),
         "held_back": _rate(found.held_back),
+        "posted_in_all": _rate(found.posted_in_all),
         "net": {**_contrast(found.net.estimate, interval), "refused": found.refusal},
         "posted_by_rule": found.by_rule,
         "open": found.open,
         "not_observed": found.not_observed,
-        "held_back_near_posted": found.near_posted,
+        "beside_posted": found.near_posted,
     }
 
 

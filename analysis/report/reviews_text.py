@@ -55,6 +55,8 @@ def finding_lines(found: Found) -> Iterator[Line]:
     yield Line("Posted", rate_text(a["posted"]), rate_text(b["posted"]))
     yield Line("Held back", rate_text(a["held_back"]), rate_text(b["held_back"]))
     yield Line("Posted minus held back", net_text(a["net"]), net_text(b["net"]), net_text(found["primary"]))
+    if any(arm["posted_in_all"] != arm["posted"] for arm in (a, b)):
+        yield Line("Posted, those not compared too", rate_text(a["posted_in_all"]), rate_text(b["posted_in_all"]))
 
 
 def shared_lines(found: Found) -> Iterator[Line]:
@@ -74,7 +76,7 @@ def count_lines(found: Found) -> Iterator[Line]:
         ("posted_by_rule", "posted by rule, not compared"),
         ("open", "still open"),
         ("not_observed", "could not be observed"),
-        ("held_back_near_posted", "held back beside a posted one, no control"),
+        ("beside_posted", "beside another that was posted, not compared"),
     ):
         values = [found["arms"][label]["own"][key] for label in ("A", "B")]
         if key == "findings" or any(values):

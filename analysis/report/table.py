@@ -89,9 +89,9 @@ def _reviews(found: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _stratum(found: Mapping[str, Any], label: str) -> Iterator[Row]:
-    for name in ("findings", "posted_by_rule", "open", "not_observed", "held_back_near_posted"):
+    for name in ("findings", "posted_by_rule", "open", "not_observed", "beside_posted"):
         yield "reviews findings", name, label, found[name], None, None
-    for name in ("posted", "held_back"):
+    for name in ("posted", "held_back", "posted_in_all"):
         rate = found[name]
         yield "reviews acted_on", name, label, rate["rate"], rate["low"], rate["high"]
         yield "reviews findings", name, label, rate["findings"], None, None

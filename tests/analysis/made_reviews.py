@@ -67,7 +67,7 @@ class ReviewPlan:
     forced: float = 0.0
     """Share posted by rule."""
     near: float = 0.0
-    """Share of the held-back ones beside which a posted one lies."""
+    """Share beside which another posted one lies."""
     unknown: float = 0.0
     """Share whose lines could not be followed."""
     togetherness: float = 0.0
@@ -211,10 +211,10 @@ def _entry(plan: ReviewPlan, key: str, stratum: str, generator: np.random.Genera
     parts = {"A": (share, 0.0), "B": (0.0, share), "both": (share / 2, share / 2)}[stratum]
     drawn = generator.random()
     shown = Shown.A if drawn < parts[0] else Shown.B if drawn < sum(parts) else Shown.NONE
-    is_near = shown is Shown.NONE and bool(generator.random() < plan.near)
+    beside = generator.random() if shown is Shown.NONE or plan.near else 1.0
     return _Entry(
         key=key, stratum=stratum, shown=shown, share_a=parts[0], share_b=parts[1],
-        reason="severity_override:critical/security" if is_forced else None, is_near=is_near,
+        reason="severity_override:critical/security" if is_forced else None, is_near=bool(beside < plan.near),
     )  # fmt: skip
 
 

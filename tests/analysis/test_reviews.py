@@ -133,10 +133,10 @@ def test_open_pull_requests_are_counted_and_wait(tmp_path: Path) -> None:
 def test_what_is_no_control_or_was_not_drawn_is_left_out_and_told(tmp_path: Path) -> None:
     found = reviews_of(tmp_path, with_reviews(ReviewPlan(), forced=0.2, near=0.3, unknown=0.1, pulls=80))
     own = found["arms"]["A"]["own"]
-    for name in ("posted_by_rule", "held_back_near_posted", "not_observed"):
+    for name in ("posted_by_rule", "beside_posted", "not_observed"):
         assert own[name] > 0
     compared = own["posted"]["findings"] + own["held_back"]["findings"]
-    assert compared < own["findings"] - own["posted_by_rule"] - own["held_back_near_posted"]
+    assert compared < own["findings"] - own["posted_by_rule"] - own["beside_posted"]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +258,6 @@ def test_shipped_reviews_give_the_same_numbers(tmp_path: Path) -> None:
     here = said(store)["reviews"]
     done = CliRunner().invoke(report_command, ["--from", str(tmp_path / "lake"), "--json"], catch_exceptions=False)
     there = json.loads(done.output)["reviews"]
-    assert here["arms"]["A"]["own"]["held_back_near_posted"] > 0
+    assert here["arms"]["A"]["own"]["beside_posted"] > 0
     assert here["outside"]["bots"] == {"remarks": 1, "acted_on": 1, "not_observed": 0}
     assert there == here

@@ -10,6 +10,7 @@ from codetrial.records import ArmLabel, Shown
 from pr_bot.anchors import AnchorKind, Claimed, anchor
 from pr_bot.diff import Diff, Side, parse
 from pr_bot.findings import Group, Placed, assign, deduplicate, fingerprint, marker_id, place, plan
+from pr_bot.neighbours import Spot, near_posted
 from pr_bot.packing import pack
 from pr_bot.review import Claim
 from pr_bot.settings import ReviewSettings
@@ -198,7 +199,7 @@ def test_both_arms_have_the_same_cap_and_the_rest_is_folded() -> None:
     groups = [*many(ArmLabel.A, 5), *many(ArmLabel.B, 3)]
     everything = replace(SETTINGS, post_share=1.0)
     assigned = assign(groups, seed="ab", settings=everything, is_shadow=False)
-    planned = plan(assigned, seed="ab", task="t", max_inline=2, functions={})
+    planned = plan(assigned, seed="ab", task="t", max_inline=2)
     assert sorted(f.label for f in planned.inline) == ["A", "A", "B", "B"]
     assert len(planned.folded) == 4
 
@@ -206,27 +207,45 @@ def test_both_arms_have_the_same_cap_and_the_rest_is_folded() -> None:
 def test_the_order_is_shuffled_and_can_be_drawn_again() -> None:
     assigned = assign([*many(ArmLabel.A, 8), *many(ArmLabel.B, 8)], seed="ab",
                       settings=replace(SETTINGS, post_share=1.0), is_shadow=False)  # fmt: skip
-    orders = [[f.id for f in plan(assigned, seed="ab", task=task, max_inline=8, functions={}).inline]
+    orders = [[f.id for f in plan(assigned, seed="ab", task=task, max_inline=8).inline]
               for task in ("t1", "t1", "t2")]  # fmt: skip
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert orders[0] != sorted(orders[0])
 
 
-def test_a_held_back_finding_beside_a_posted_one_is_no_control() -> None:
-    posted = replace(placed(ArmLabel.A, **SUM_A), id="p")
-    near = replace(placed(ArmLabel.B, **{**RACE, "start_line": 54, "end_line": 54}), id="near")
-    far = replace(placed(ArmLabel.B, **{**RACE, "start_line": 2, "end_line": 2}), id="far")
-    same_function = replace(placed(ArmLabel.B, **{**RACE, "start_line": 5, "end_line": 5}), id="same")
-    entries = [
-        *assign([Group(members=(posted,))], seed="ab", settings=replace(SETTINGS, post_share=1.0), is_shadow=False),
-        *assign(
-            [Group(members=(f,)) for f in (near, far, same_function)], seed="ab", settings=SETTINGS, is_shadow=True
-        ),
+def test_neighbours_of_a_posted_finding_are_not_compared_whether_posted_or_held_back() -> None:
+    drawn = [
+        replace(placed(ArmLabel.B, **{**RACE, "start_line": line, "end_line": line}), id=name)
+        for name, line in (("near", 54), ("near too", 55), ("far", 2), ("same function", 5))
     ]
-    functions = {"p": "second:51", "same": "second:51", "far": "first:1"}
-    planned = plan(entries, seed="ab", task="t", max_inline=5, functions=functions)
-    assert planned.near_posted == {"near", "same"}
+    posted = replace(placed(ArmLabel.A, **SUM_A), id="posted")
+    functions = {"posted": "second:51", "same function": "second:51", "far": "first:1"}
+    for is_shadow, near in (
+        (True, {"near", "near too", "same function"}),
+        (False, {"posted", "near", "near too", "same function", "far"}),
+    ):
+        always = replace(SETTINGS, post_share=1.0)
+        entries = [
+            *assign([Group(members=(posted,))], seed="ab", settings=always, is_shadow=False),
+            *assign([Group(members=(f,)) for f in drawn], seed="ab", settings=always, is_shadow=is_shadow),
+        ]
+        assert near_posted(entries, functions) == near
+
+
+def test_both_members_of_a_shared_finding_are_one_and_no_neighbours() -> None:
+    twins = Group(members=(replace(placed(ArmLabel.A, **SUM_A), id="a"), replace(placed(ArmLabel.B, **SUM_B), id="b")))
+    entries = assign([twins], seed="ab", settings=replace(SETTINGS, post_share=1.0), is_shadow=False)
+    assert near_posted(entries, {"a": "f:1", "b": "f:1"}) == set()
+
+
+def test_a_finding_of_an_earlier_head_that_stands_still_makes_neighbours_too() -> None:
+    late = replace(placed(ArmLabel.A, **SUM_A), id="late")
+    entries = assign([Group(members=(late,))], seed="ab", settings=SETTINGS, is_shadow=True)
+    beside = Spot(replace(late.anchor, start_line=50, end_line=50), None)
+    elsewhere = Spot(replace(late.anchor, path="other.py"), None)
+    for standing, near in (([beside], {"late"}), ([elsewhere], set()), ([], set())):
+        assert near_posted(entries, {}, standing) == near
 
 
 def test_a_marker_tells_nothing_without_the_seed() -> None:
