@@ -1,9 +1,13 @@
 """The trial's own subcommands, by section of the command map."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+
+from codetrial.options import config_option, echo_json, json_option
 
 __all__ = ["commands"]
 
@@ -16,21 +20,26 @@ def arms() -> None:
 
 
 @arms.command("list", epilog="Example:  codetrial arms list")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+@config_option
 @click.option("--templates", is_flag=True, help="List the fill-in-the-middle templates instead.")
-def list_(config_file: Path | None, templates: bool) -> None:
+@json_option
+def list_(config_file: Path | None, templates: bool, as_json: bool) -> None:
     """List the arms of this project, and the local models that can be fetched."""
     if templates:
-        _list_templates()
+        _list_templates(as_json=as_json)
         return
-    from codetrial.arms import define, local
+    from codetrial.arms import define
     from codetrial.config import load
     from codetrial.records import ArmLabel
 
     config = load(Path.cwd(), config_file=config_file)
+    arms = {label: define(config.arms[label], label, templates=config.templates) for label in ArmLabel}
+    if as_json:
+        described = {label: {**dataclasses.asdict(arm), "fingerprint": arm.fingerprint} for label, arm in arms.items()}
+        echo_json({"sources": config.sources, "arms": described, "local_models": _local_models()})
+        return
     click.echo("Configured in " + (", ".join(map(str, config.sources)) or "no file: this is the embedded default pair"))
-    for label in ArmLabel:
-        arm = define(config.arms[label], label, templates=config.templates)
+    for label, arm in arms.items():
         click.echo(f"\n{label}  {arm.name}")
         facts = {
             "api": arm.api.value,
@@ -46,16 +55,37 @@ def list_(config_file: Path | None, templates: bool) -> None:
             if value is not None:
                 click.echo(f"   {name:<12} {value}")
     click.echo("\nLocal models")
-    for weights in local.MODELS.values():
-        here = "fetched" if weights.path.is_file() else f"codetrial arms fetch {weights.name}"
-        served = local.running(weights.name)
-        state = f"running at {served.url}" if served else here
-        click.echo(f"   {weights.name:<12} {weights.title}, {weights.bytes / 1e6:.0f} MB, {weights.licence}: {state}")
+    for model in _local_models():
+        here = "fetched" if model["is_fetched"] else f"codetrial arms fetch {model['name']}"
+        state = f"running at {model['url']}" if model["url"] else here
+        click.echo(
+            f"   {model['name']:<12} {model['title']}, {model['bytes'] / 1e6:.0f} MB, {model['licence']}: {state}"
+        )
 
 
-def _list_templates() -> None:
+def _local_models() -> list[dict[str, Any]]:
+    from codetrial.arms import local
+
+    serving = {name: local.running(name) for name in local.MODELS}
+    return [
+        {
+            "name": weights.name,
+            "title": weights.title,
+            "bytes": weights.bytes,
+            "licence": weights.licence,
+            "is_fetched": weights.path.is_file(),
+            "url": None if (served := serving[name]) is None else served.url,
+        }
+        for name, weights in local.MODELS.items()
+    ]
+
+
+def _list_templates(*, as_json: bool) -> None:
     from codetrial.arms.templates import TEMPLATES
 
+    if as_json:
+        echo_json([dataclasses.asdict(template) for template in TEMPLATES.values()])
+        return
     for template in TEMPLATES.values():
         cross_file = ", cross-file" if template.prompt_with_snippets else ""
         in_chat = ", in a chat's user turn" if template.system else ""
@@ -63,8 +93,9 @@ def _list_templates() -> None:
 
 
 @arms.command(epilog="Example:  codetrial arms check")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
-def check(config_file: Path | None) -> None:
+@config_option
+@json_option
+def check(config_file: Path | None, as_json: bool) -> None:
     """Ask both arms things whose answers are known, time them alone and together, and say what is wrong.
 
     Sends about 14 short made-up prompts to each arm, none of your code. Ends with 1 if an arm cannot be used.
@@ -77,7 +108,10 @@ def check(config_file: Path | None) -> None:
 
     config = load(Path.cwd(), config_file=config_file)
     reports = asyncio.run(examine(config))
-    print_reports(reports)
+    if as_json:
+        echo_json([dataclasses.asdict(report) for report in reports])
+    else:
+        print_reports(reports)
     if not all(report.verdict.is_usable for report in reports):
         raise SystemExit(1)
 

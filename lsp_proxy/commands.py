@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from codetrial.options import FILE, config_option, echo_json, json_option
 from lsp_proxy.editors import EDITORS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ __all__ = ["commands"]
 
 
 @click.command(epilog="Example:  codetrial lsp -- basedpyright-langserver --stdio")
-@click.option("--config", metavar="FILE", help="This file instead of codetrial.toml.")
+@click.option("--config", metavar="FILE", help="This file instead of the codetrial.toml of the folder.")
 @click.option("--store", metavar="FILE", help="Database to add to; the configured one by default.")
 @click.option("--surface", type=click.Choice(["auto", "inline", "menu", "none"]), help="Where suggestions appear.")
 @click.option("--origin", type=click.Choice(["person", "replay", "test"]), help="Who types; only people are evidence.")
@@ -42,8 +43,8 @@ def lsp(**_: object) -> None:
 )
 @click.option("--surface", type=click.Choice(["inline", "menu"]), default="inline", help="Where suggestions appear.")
 @click.option("--seed", type=int, help="Draw the same edits again; another draw each time by default.")
-@click.option("--store", type=click.Path(path_type=Path), help="Database to add to; demo.db in the data directory.")
-@click.option("--html", type=click.Path(path_type=Path), help="Where the page goes; demo.html beside the database.")
+@click.option("--store", type=FILE, help="Database to add to; demo.db in the data directory.")
+@click.option("--html", type=FILE, help="Where the page goes; demo.html beside the database.")
 @click.option("--truth", type=click.Path(path_type=Path), help="Write what the typist really did, as JSON lines.")
 def demo(
     repository: Path | None,
@@ -81,11 +82,10 @@ def demo(
 
 
 @click.command(epilog="Example:  codetrial status")
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@json_option
 def status(as_json: bool) -> None:
     """Show the running proxies, and whether suggestions are paused."""
     import dataclasses
-    import json
 
     from lsp_proxy import control
 
@@ -95,7 +95,7 @@ def status(as_json: bool) -> None:
             "paused": None if pause_now is None else {"until": pause_now.until},
             "proxies": [dataclasses.asdict(proxy) | {"state": proxy.state} for proxy in running],
         }
-        click.echo(json.dumps(content, default=str))
+        echo_json(content)
         return
     if pause_now is not None:
         click.echo(f"Paused {_until(pause_now)}. `codetrial resume` ends it.")
@@ -191,19 +191,26 @@ def uninstall(editor: str, dry_run: bool) -> None:
 
 
 @click.command(epilog="Example:  codetrial doctor")
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="This file instead of codetrial.toml.")
+@config_option
 @click.option("--quick", is_flag=True, help="Leave out the session that is tried from end to end, which takes seconds.")
-def doctor(config_file: Path | None, quick: bool) -> None:
-    """Check the whole chain, from the editor to the database, and say how to mend what is wrong."""
+@json_option
+def doctor(config_file: Path | None, quick: bool, as_json: bool) -> None:
+    """Check the whole chain, from the editor to the database, and say how to mend what is wrong.
+
+    Ends with 1 if something is.
+    """
     from lsp_proxy.doctor import Grade, examine
 
     marks = {Grade.FINE: " ok  ", Grade.NOTE: "note ", Grade.WRONG: "wrong"}
-    is_wrong = False
+    findings = []
     for finding in examine(Path.cwd(), config_file=config_file, is_quick=quick):
-        click.echo(f"{marks[finding.grade]} {finding.what}")
-        is_wrong = is_wrong or finding.grade is Grade.WRONG
-    if is_wrong:
-        raise click.exceptions.Exit(1)
+        findings.append({"grade": finding.grade, "what": finding.what})
+        if not as_json:
+            click.echo(f"{marks[finding.grade]} {finding.what}")
+    if as_json:
+        echo_json(findings)
+    if any(finding["grade"] is Grade.WRONG for finding in findings):
+        raise SystemExit(1)
 
 
 commands: Mapping[str, Sequence[click.Command]] = {

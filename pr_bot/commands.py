@@ -1,11 +1,12 @@
 """The pull-request door's subcommands, by section of the command map."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
+
+from codetrial.options import budget_option, config_option, echo_json, json_option, sandbox_options, store_option
 
 __all__ = ["commands"]
 
@@ -15,18 +16,9 @@ def pr() -> None:
     """Review pull requests with both arms, and learn whose findings developers act on."""
 
 
-_config = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Use this codetrial.toml."
-)
-_store = click.option(
-    "--store", "database", type=click.Path(path_type=Path, dir_okay=False), help="Record into this database."
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a script instead of text.")
-
-
 @pr.command(
     epilog="""\b
-For example:
+Examples:
   codetrial pr review --local main..HEAD             commits here, without GitHub
   GITHUB_TOKEN=... codetrial pr review owner/repo#12   one pull request
   GITHUB_TOKEN=... codetrial pr review owner/repo      every open one that has no review yet"""
@@ -38,16 +30,16 @@ For example:
 @click.option(
     "--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For --local: where."
 )
-@_json
-@_config
-@_store
+@json_option
+@config_option
+@store_option
 def review(
     pull_request: str | None,
     local: str | None,
     repository: Path,
     as_json: bool,
     config_file: Path | None,
-    database: Path | None,
+    store: Path | None,
 ) -> None:
     """Review a pull request, all open ones of a repository, or with --local commits here without GitHub."""
     if (pull_request is None) == (local is None):
@@ -59,55 +51,56 @@ def review(
         return
     from pr_bot.running import review_once
 
-    done = review_once(pull_request or "", config_file=config_file, database=database)
+    done = review_once(pull_request or "", config_file=config_file, database=store)
     if as_json:
-        click.echo(json.dumps([{"result": entry.result, "detail": entry.detail} for entry in done], indent=2))
+        echo_json([{"result": entry.result, "detail": entry.detail} for entry in done])
     else:
         click.echo("\n".join(entry.detail for entry in done) or "No open pull request waits for a review.")
     if any(entry.result == "failed" for entry in done):
-        raise click.exceptions.Exit(1)
+        raise SystemExit(1)
 
 
-@pr.command(epilog="For example:  CODETRIAL_WEBHOOK_SECRET=... codetrial pr serve --port 8080")
+@pr.command(epilog="Example:  CODETRIAL_WEBHOOK_SECRET=... codetrial pr serve --port 8080")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; put a TLS proxy in front of it.")
 @click.option("--port", default=8080, type=click.IntRange(0, 65535), help="Port to listen on.")
 @click.option("--threads", default=2, type=click.IntRange(1, 32), help="Pull requests worked on at once.")
-@_config
-@_store
-def serve(host: str, port: int, threads: int, config_file: Path | None, database: Path | None) -> None:
+@config_option
+@store_option
+def serve(host: str, port: int, threads: int, config_file: Path | None, store: Path | None) -> None:
     """Receive a GitHub App's webhooks and review what they announce."""
     from pr_bot.serving import serve as run
 
-    run(host=host, port=port, threads=threads, config_file=config_file, database=database)
+    run(host=host, port=port, threads=threads, config_file=config_file, database=store)
 
 
-@pr.command(hidden=True, epilog="For example:  codetrial pr work")
+@pr.command(hidden=True, epilog="Example:  codetrial pr work")
 @click.option("--threads", default=2, type=click.IntRange(1, 32), help="Pull requests worked on at once.")
-@_config
-@_store
-def work(threads: int, config_file: Path | None, database: Path | None) -> None:
+@config_option
+@store_option
+def work(threads: int, config_file: Path | None, store: Path | None) -> None:
     """Work off what the webhook server has accepted; `codetrial pr serve` starts this itself."""
     from pr_bot.running import work_until_stopped
 
-    work_until_stopped(threads=threads, config_file=config_file, database=database)
+    work_until_stopped(threads=threads, config_file=config_file, database=store)
 
 
-@pr.command(epilog="For example, every hour:  codetrial pr collect owner/repo")
+@pr.command(epilog="Example, every hour:  codetrial pr collect owner/repo")
 @click.argument("repository", required=False, metavar="[OWNER/REPO]")
-@_json
-@_config
-@_store
-def collect(repository: str | None, as_json: bool, config_file: Path | None, database: Path | None) -> None:
+@json_option
+@config_option
+@store_option
+def collect(repository: str | None, as_json: bool, config_file: Path | None, store: Path | None) -> None:
     """See what became of the findings of all pull requests whose window is open."""
     from pr_bot.running import collect_once, collected_text
 
-    done = collect_once(repository, config_file=config_file, database=database)
-    click.echo(json.dumps(dataclasses.asdict(done), indent=2) if as_json else collected_text(done))
+    done = collect_once(repository, config_file=config_file, database=store)
+    if as_json:
+        echo_json(dataclasses.asdict(done))
+    else:
+        click.echo(collected_text(done))
 
 
-@pr.command(
-    epilog="For example:  codetrial pr install --action acme/codetrial@0123456789abcdef0123456789abcdef01234567"
-)
+@pr.command(epilog="Example:  codetrial pr install --action acme/codetrial@0123456789abcdef0123456789abcdef01234567")
 @click.option(
     "--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to write it."
 )
@@ -117,20 +110,22 @@ def collect(repository: str | None, as_json: bool, config_file: Path | None, dat
 @click.option(
     "--key", "keys", multiple=True, metavar="NAME", help="A secret of the repository that an arm's key_env names."
 )
-@click.option("--force", is_flag=True, help="Replace a workflow that is there already.")
-def install(repository: Path, action: str, keys: tuple[str, ...], force: bool) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace the file if it is there.")
+def install(repository: Path, action: str, keys: tuple[str, ...], overwrite: bool) -> None:
     """Write the workflow that reviews pull requests and collects what became of the findings."""
     from pr_bot.workflow import install as write
 
-    click.echo(f"Wrote {write(repository, action, keys=keys, force=force)}. Commit it to the default branch to start.")
+    click.echo(
+        f"Wrote {write(repository, action, keys=keys, force=overwrite)}. Commit it to the default branch to start."
+    )
 
 
-@pr.command(epilog="For example:  codetrial pr demo --repository . --keep demo/")
+@pr.command(epilog="Example:  codetrial pr demo --repository . --keep demo/")
 @click.option("--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(),
               help="Review the last merge of this repository.")  # fmt: skip
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the page and the database here.")
 @click.option("--local-models", is_flag=True, help="Ask the local model (codetrial arms fetch) instead of scripts.")
-@_config
+@config_option
 def demo(repository: Path, keep: Path | None, local_models: bool, config_file: Path | None) -> None:
     """Watch a whole review without GitHub: open, review, post, react, collect, and a page to look at."""
     from pr_bot.demo import run
@@ -138,21 +133,18 @@ def demo(repository: Path, keep: Path | None, local_models: bool, config_file: P
     click.echo(run(repository, keep=keep, config_file=config_file, has_local_models=local_models))
 
 
-@pr.command(epilog="For example:  codetrial pr replay . --tests 'python -m pytest -q -x' --changes 20")
+@pr.command(epilog="Example:  codetrial pr replay . --tests 'python -m pytest -q -x' --changes 20")
 @click.argument("repository", type=click.Path(path_type=Path, file_okay=False), default=Path())
 @click.option("--tests", metavar="COMMAND", help="Runs the repository's tests; needed to seed defects.")
 @click.option("--changes", type=click.IntRange(1), default=20, help="At most so many changes to seed a defect in.")
 @click.option("--blamed", type=click.IntRange(0), default=0, help="And so many that a later fix had to mend.")
 @click.option("--time-limit", type=click.FloatRange(1), default=300.0, help="Seconds for one run of the tests.")
 @click.option("--seed", default="0", help="The same seed takes the same changes and defects.")
-@click.option(
-    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
-)
-@click.option("--visible", multiple=True, type=click.Path(path_type=Path), help="A folder that the tests may read.")
-@click.option("--no-sandbox", is_flag=True, help="Run the tests without a sandbox: only if you trust the repository.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@_config
-@_store
+@budget_option
+@sandbox_options
+@json_option
+@config_option
+@store_option
 def replay(
     repository: Path,
     tests: str | None,
@@ -160,12 +152,12 @@ def replay(
     blamed: int,
     time_limit: float,
     seed: str,
-    budget: float | None,
+    budget_usd: float | None,
     visible: tuple[Path, ...],
     no_sandbox: bool,
     as_json: bool,
     config_file: Path | None,
-    database: Path | None,
+    store: Path | None,
 ) -> None:
     """Let both arms review changes of the past in which the place of a defect is known, and count what they find."""
     if tests is None and not blamed:
@@ -173,8 +165,8 @@ def replay(
     from pr_bot.replay import run
 
     run(
-        repository, tests=tests, changes=changes, blamed=blamed, limit_s=time_limit, seed=seed, budget_usd=budget,
-        visible=visible, without_sandbox=no_sandbox, as_json=as_json, config_file=config_file, database=database,
+        repository, tests=tests, changes=changes, blamed=blamed, limit_s=time_limit, seed=seed, budget_usd=budget_usd,
+        visible=visible, without_sandbox=no_sandbox, as_json=as_json, config_file=config_file, database=store,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from analysis.store import Store
 from codetrial.clock import now_ns, utc_text
 from codetrial.config import Config, load
 from codetrial.ids import new_id
+from codetrial.options import echo_json
 from codetrial.pseudonyms import hashed
 from codetrial.records import ArmLabel, AttemptStatus, Incident, Origin, Record
 from pr_bot.diff import local_diff
@@ -476,7 +477,7 @@ def run(
         done = asyncio.run(work())
     recalls = load_recall(path, done.trial)
     if as_json:
-        print(json.dumps([recall.as_json() for recall in recalls], indent=2))
+        echo_json([recall.as_json() for recall in recalls])
     else:
         print_recall(recalls, Console())
     notes.print(

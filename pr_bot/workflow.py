@@ -102,7 +102,7 @@ def install(folder: Path, action: str, *, keys: tuple[str, ...] = (), force: boo
         raise ReviewError(f"{folder.absolute()} is not the top folder of a git repository.")
     path = folder / WORKFLOW
     if path.exists() and not force:
-        raise ReviewError(f"{path} exists already; --force replaces it.")
+        raise ReviewError(f"{path} exists already; --overwrite replaces it.")
     text = render(action, keys)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

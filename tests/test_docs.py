@@ -170,7 +170,7 @@ def test_a_quick_start_works_as_written(page: str, tmp_path: Path) -> None:
     ],
 )
 def test_commands_end_with_the_documented_status(arguments: str, status: int, tmp_path: Path) -> None:
-    done = run("-m", "codetrial.cli", *arguments.split(), CODETRIAL_DATA_DIR=str(tmp_path), CODETRIAL_STORE="")
+    done = run("-m", "codetrial.cli", *arguments.split(), CODETRIAL_DATA_DIR=str(tmp_path))
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     assert status < 3 or str(status) in (DOCS / "commands.md").read_text(encoding="utf-8")

@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analysis.cost_commands import gpu_options
+from codetrial.options import (
+    ARM,
+    budget_option,
+    concurrency_option,
+    config_option,
+    echo_json,
+    html_option,
+    json_option,
+    sandbox_options,
+    store_option,
+)
+
 if TYPE_CHECKING:
     from codetrial.records import ArmLabel
 
 __all__ = ["commands"]
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-
-_config = click.option(
-    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Use this codetrial.toml."
-)
-_store = click.option(
-    "--store",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CODETRIAL_STORE",
-    show_envvar=True,
-    help="Database to add to; the configured one by default.",
-)
 
 
 def _history_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +110,7 @@ def _way(name: str) -> Any:
 
 @click.command(
     cls=_Replay,
-    epilog="For example:  codetrial replay . --tasks 300 --budget 2;  codetrial replay --reviews . --blamed 20",
+    epilog="Example:  codetrial replay . --tasks 300 --budget 2;  codetrial replay --reviews . --blamed 20",
 )
 @click.argument("repository", type=click.Path(path_type=Path), default=Path())
 @click.option("--tasks", type=click.IntRange(1, 100_000), default=200, help="At most so many places.")
@@ -118,12 +120,10 @@ def _way(name: str) -> Any:
 @click.option(
     "--cutoff", "cutoffs", multiple=True, metavar="ARM=DAY", help="An arm's training cut-off, if you know it."
 )
-@click.option("--concurrency", type=click.IntRange(1, 256), default=4, help="So many tasks at once.")
+@concurrency_option
+@budget_option
 @click.option(
-    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
-)
-@click.option(
-    "--list", "listing", type=click.Path(path_type=Path, dir_okay=False), help="Write the tasks here (JSONL)."
+    "--write-tasks", "listing", type=click.Path(path_type=Path, dir_okay=False), help="Write the tasks here (JSONL)."
 )
 @click.option("--dry-run", is_flag=True, help="Choose the tasks and stop; nobody is asked.")
 @click.option(
@@ -133,9 +133,9 @@ def _way(name: str) -> Any:
     "--server", metavar="COMMAND", help="That server, such as 'pylsp'; what is installed for the language by default."
 )
 @click.option("--reviews", is_flag=True, help="Completions are not asked for, but reviews of changes with a defect.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@_config
-@_store
+@json_option
+@config_option
+@store_option
 def replay(
     repository: Path,
     tasks: int,
@@ -143,7 +143,7 @@ def replay(
     seed: str,
     cutoffs: tuple[str, ...],
     concurrency: int,
-    budget: float | None,
+    budget_usd: float | None,
     listing: Path | None,
     dry_run: bool,
     through_proxy: bool,
@@ -159,7 +159,6 @@ def replay(
     The tasks are places where a cursor really was. What is done is stored at once: stop at any time, and the same
     command goes on from there. `codetrial replay --reviews --help` has the options of reviews.
     """
-    import json
     import shlex
 
     from rich.console import Console
@@ -179,7 +178,7 @@ def replay(
         per_file=per_file,
         seed=seed,
         concurrency=concurrency,
-        budget_usd=budget,
+        budget_usd=budget_usd,
         cutoffs=_cutoffs(cutoffs),
         store=store,
     )
@@ -201,30 +200,27 @@ def replay(
             done = start.replay(history, config, options, prepared, notes)
     start.tell_outcome(done, notes)
     if as_json:
-        click.echo(json.dumps(done.paired.as_json(), indent=2))
+        echo_json(done.paired.as_json())
     else:
         print_paired(done.paired, Console())
     if done.outcome.stopped is not None:
         raise SystemExit(3)
 
 
-@click.command(epilog="For example:  codetrial tasks our-tasks/ --samples 5 --html tasks.html")
+@click.command(epilog="Example:  codetrial tasks our-tasks/ --samples 5 --html tasks.html")
 @click.argument("place", type=click.Path(path_type=Path))
 @click.option("--samples", type=click.IntRange(1, 200), default=1, help="So many answers of each arm to each task.")
 @click.option("--k", "ks", type=click.IntRange(1), multiple=True, help="pass@k for this k; 1 and --samples by default.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many tasks.")
 @click.option("--max-tokens", type=click.IntRange(1), default=512, help="Room for an answer.")
 @click.option("--timeout", type=click.FloatRange(1), default=60.0, help="Seconds for an answer.")
-@click.option("--concurrency", type=click.IntRange(1, 64), default=4, help="So many tasks at once.")
-@click.option(
-    "--budget", type=click.FloatRange(0, min_open=True), metavar="USD", help="Spend at most so much, both arms."
-)
-@click.option("--no-sandbox", is_flag=True, help="Run checks without a sandbox: only if you trust what models write.")
-@click.option("--visible", multiple=True, type=click.Path(path_type=Path), help="A folder that checks may read.")
-@click.option("--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Solutions side by side, here.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@_config
-@_store
+@concurrency_option
+@budget_option
+@sandbox_options
+@html_option
+@json_option
+@config_option
+@store_option
 def tasks(
     place: Path,
     samples: int,
@@ -233,10 +229,10 @@ def tasks(
     max_tokens: int,
     timeout: float,
     concurrency: int,
-    budget: float | None,
+    budget_usd: float | None,
     no_sandbox: bool,
     visible: tuple[Path, ...],
-    page: Path | None,
+    html_file: Path | None,
     as_json: bool,
     config_file: Path | None,
     store: Path | None,
@@ -247,7 +243,6 @@ def tasks(
     of HumanEval, MBPP or LiveCodeBench.
     """
     import asyncio
-    import json
 
     from rich.console import Console
     from rich.progress import Progress
@@ -265,7 +260,7 @@ def tasks(
     problems = load_problems(place)[:limit]
     published = load_published(place)
     settings = Settings(
-        samples=samples, max_tokens=max_tokens, timeout_s=timeout, concurrency=concurrency, budget_usd=budget
+        samples=samples, max_tokens=max_tokens, timeout_s=timeout, concurrency=concurrency, budget_usd=budget_usd
     )
     notes = Console(stderr=True)
     path = store or config.store.database
@@ -294,10 +289,10 @@ def tasks(
         cutoffs={label: cutoff.at for label, cutoff in cutoffs.items() if cutoff.basis != "never trained"},
         published=published,
     )
-    if page is not None:
-        write_page(passing, page)
+    if html_file is not None:
+        write_page(passing, html_file)
     if as_json:
-        click.echo(json.dumps(passing.as_json(), indent=2))
+        echo_json(passing.as_json())
     else:
         print_passing(passing, Console())
     notes.print(
@@ -308,27 +303,28 @@ def tasks(
         raise SystemExit(3)
 
 
-@click.command(epilog="For example:  codetrial plan --developers 20 --difference 2")
+@click.command(epilog="Example:  codetrial plan --developers 20 --difference 2")
 @click.option("--developers", type=click.IntRange(1), required=True, help="How many take part.")
 @click.option("--difference", type=click.FloatRange(0.1, 100), default=3.0, help="Smallest that matters, in points.")
-@click.option("--episodes", type=click.FloatRange(1), default=200.0, help="Minutes with completions, a developer-day.")
-@click.option("--requests", type=click.FloatRange(1), default=5.0, help="Completion requests in such a minute.")
+@click.option(
+    "--episodes-per-day", type=click.FloatRange(1), default=200.0, help="Minutes with completions, a developer-day."
+)
+@click.option(
+    "--requests-per-episode", type=click.FloatRange(1), default=5.0, help="Completion requests in such a minute."
+)
 @click.option("--acceptance", type=click.FloatRange(0.01, 0.99), default=0.29, help="Share of those with one accepted.")
-@click.option("--gpu-usd", type=click.FloatRange(0), help="Price of a GPU-hour; with it self-hosting is computed.")
-@click.option("--completions-per-s", type=click.FloatRange(0, min_open=True), help="Of one GPU under load, measured.")
-@click.option("--replicas", type=click.IntRange(1), default=2, help="At least so many GPUs.")
-@click.option("--operations-usd", type=click.FloatRange(0), default=0.0, help="People and the rest, a month.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-@_config
-@_store
+@gpu_options
+@json_option
+@config_option
+@store_option
 def plan(
     developers: int,
     difference: float,
-    episodes: float,
-    requests: float,
+    episodes_per_day: float,
+    requests_per_episode: float,
     acceptance: float,
     gpu_usd: float | None,
-    completions_per_s: float | None,
+    per_second: float | None,
     replicas: int,
     operations_usd: float,
     as_json: bool,
@@ -339,7 +335,6 @@ def plan(
 
     Reads what `codetrial replay` stored for the same two arms.
     """
-    import json
 
     from rich.console import Console
 
@@ -353,13 +348,13 @@ def plan(
     config = load(Path(), config_file=config_file)
     trial, arms = freeze(config)
     replays = Replays(store or config.store.database, trial.id, client=CLIENT)
-    if (gpu_usd is None) != (completions_per_s is None):
-        raise click.UsageError("--gpu-usd and --completions-per-s belong together: what a GPU costs and what it does.")
+    if (gpu_usd is None) != (per_second is None):
+        raise click.UsageError("--gpu-usd and --per-second belong together: what a GPU costs and what it does.")
     hosting = None
-    if gpu_usd is not None and completions_per_s is not None:
+    if gpu_usd is not None and per_second is not None:
         hosting = Hosting(
             gpu_usd_per_hour=gpu_usd,
-            completions_per_s=completions_per_s,
+            completions_per_s=per_second,
             replicas=replicas,
             operations_usd_per_month=operations_usd,
         )
@@ -368,23 +363,23 @@ def plan(
         Assumptions(
             developers=developers,
             difference=difference / 100,
-            episodes_per_day=episodes,
-            requests_per_episode=requests,
+            episodes_per_day=episodes_per_day,
+            requests_per_episode=requests_per_episode,
             acceptance=acceptance,
             hosting=hosting,
         ),
         self_hosted={arm.label: arm.is_self_hosted for arm in arms},
     )
     if as_json:
-        click.echo(json.dumps(made.as_json(), indent=2))
+        echo_json(made.as_json())
     else:
         print_plan(made, Console())
 
 
-@click.command(epilog="For example:  codetrial pilot . --base B --examples data/")
+@click.command(epilog="Example:  codetrial pilot . --base B --examples data/")
 @click.argument("repository", type=click.Path(path_type=Path), default=Path())
-@click.option("--base", type=click.Choice(["A", "B"]), default="B", help="The arm that a fine-tune would start from.")
-@click.option("--split", "split_at", type=_DAY, help="First day of the test data; by default the newest fifth.")
+@click.option("--base", type=ARM, default="B", help="The arm that a fine-tune would start from.")
+@click.option("--split-at", type=_DAY, help="First day of the test data; by default the newest fifth.")
 @click.option("--examples", type=click.Path(path_type=Path, file_okay=False), help="Write train and test data here.")
 @click.option(
     "--export", "exported", type=click.Path(path_type=Path, file_okay=False),
@@ -400,8 +395,9 @@ def plan(
 )
 @click.option("--difference", type=click.FloatRange(0.1, 100), default=3.0, help="Smallest that matters, in points.")
 @_history_options
-@_config
-@_store
+@config_option
+@store_option
+@json_option
 def pilot(
     repository: Path,
     base: str,
@@ -413,6 +409,7 @@ def pilot(
     difference: float,
     config_file: Path | None,
     store: Path | None,
+    as_json: bool,
     **selection: Any,
 ) -> None:
     """Say whether a fine-tune is worth trying: how much there is to learn from, and where the base falls short.
@@ -456,9 +453,20 @@ def pilot(
         if path.exists():
             own = Replays(path, trial.id, client=CLIENT)
             found, name = piloting.gaps(own, base=ArmLabel(base)), own.arm(ArmLabel(base)).name
-    piloting.print_pilot(
-        piloting.count_data(changes), parts, written, decided, found, name, comparisons, difference / 100, Console()
+    made = piloting.Pilot(
+        data=tuple(piloting.count_data(changes)),
+        split=parts,
+        written=written,
+        decided=tuple(decided),
+        base=name,
+        gaps=tuple(found),
+        comparisons=tuple(comparisons),
+        difference=difference / 100,
     )
+    if as_json:
+        echo_json(made.as_json())
+    else:
+        piloting.print_pilot(made, Console())
 
 
 commands: Sequence[click.Command] = [replay, tasks, plan, pilot]

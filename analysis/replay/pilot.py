@@ -8,9 +8,10 @@ and with its base under a good prompt, since that is what it must beat to be wor
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -27,6 +28,7 @@ __all__ = [
     "DataCount",
     "Decided",
     "Gap",
+    "Pilot",
     "Split",
     "compare",
     "count_data",
@@ -104,6 +106,49 @@ class Comparison:
     difference: Interval | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pilot:
+    """All that is known before anybody fine-tunes."""
+
+    data: tuple[DataCount, ...]
+    split: Split
+    written: Mapping[str, int] | None
+    """Examples written, by part; None if none were asked for."""
+    decided: tuple[Decided, ...]
+    base: str
+    """The arm that a fine-tune would start from."""
+    gaps: tuple[Gap, ...]
+    comparisons: tuple[Comparison, ...]
+    """Of a fine-tune that exists, which is arm A of each."""
+    difference: float
+    """The smallest that matters."""
+
+    @property
+    def verdict(self) -> str | None:
+        return _verdict(self.comparisons, self.difference) if self.comparisons else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "to_learn_from": [asdict(count) for count in self.data],
+            "split": {
+                "at": self.split.at.isoformat(),
+                "train_commits": len(self.split.train),
+                "test_commits": len(self.split.test),
+            },
+            "examples_written": self.written,
+            "decided": [asdict(row) for row in self.decided],
+            "base": self.base,
+            "gaps": [_with_interval(gap, gap.interval) for gap in self.gaps],
+            "comparisons": [_with_interval(pair, pair.difference) for pair in self.comparisons],
+            "verdict": self.verdict,
+        }
+
+
+def _with_interval(row: Gap | Comparison, interval: Interval | None) -> dict[str, Any]:
+    name = "interval" if isinstance(row, Gap) else "difference"
+    return {**asdict(row), name: None if interval is None else list(interval)}
+
+
 def count_data(changes: Iterable[Change]) -> list[DataCount]:
     commits: Counter[str] = Counter()
     files: dict[str, set[str]] = {}
@@ -161,7 +206,7 @@ def split(changes: Sequence[Change], *, at: datetime | None = None) -> Split:
     if at is None or not train or not test:
         raise EvidenceError(
             f"The history cannot be split by time: {len(train)} commits before, {len(test)} after. "
-            "Choose another --split day, or take in more of the history."
+            "Choose another --split-at day, or take in more of the history."
         )
     return Split(at=at, train=train, test=test)
 
@@ -264,46 +309,23 @@ def read_changes(history: History, selection: Selection) -> list[Change]:
     return changes
 
 
-def print_pilot(
-    counts: Sequence[DataCount],
-    parts: Split,
-    written: Mapping[str, int] | None,
-    decided: Sequence[Decided],
-    found: Sequence[Gap],
-    base: str,
-    comparisons: Sequence[Comparison],
-    difference: float,
-    console: Console,
-) -> None:
-    table = Table(
-        "to learn from", *(Column(title, justify="right") for title in ("commits", "files", "characters typed"))
-    )
-    for count in counts:
-        table.add_row(count.language, f"{count.commits:,}", f"{count.files:,}", f"{count.typed_chars:,}")
-    console.print(table)
-    console.print(
-        f"Split by time at {parts.at:%Y-%m-%d}: {len(parts.train):,} commits to train on, "
-        f"{len(parts.test):,} to test with.",
-        highlight=False,
-    )
-    if written is not None:
-        console.print(f"Wrote {written['train']:,} training and {written['test']:,} test examples.", highlight=False)
-        if written["train"] < ENOUGH_EXAMPLES:
-            console.print(f"Fewer than {ENOUGH_EXAMPLES:,} examples: try a better prompt first.", highlight=False)
-    if decided:
+def print_pilot(made: Pilot, console: Console) -> None:
+    _print_data(made, console)
+    if made.decided:
         table = Table(
             "decided in the trial", *(Column(title, justify="right") for title in ("accepted", "rejected", "to train"))
         )
-        for row in decided:
+        for row in made.decided:
             table.add_row(row.language, f"{row.accepted:,}", f"{row.rejected:,}", f"{row.train:,}")
         console.print(table)
-    if found:
-        table = Table(f"base = {base}", *(Column(t, justify="right") for t in ("tasks", "base", "other arm", "gap")))
-        for gap in found:
+    if made.gaps:
+        headings = (Column(t, justify="right") for t in ("tasks", "base", "other arm", "gap"))
+        table = Table(f"base = {made.base}", *headings)
+        for gap in made.gaps:
             shown = _shown(gap.interval, gap.commits)
             table.add_row(f"{gap.axis} {gap.value}", str(gap.tasks), f"{gap.base:.1%}", f"{gap.other:.1%}", shown)
         console.print(table)
-    for comparison in comparisons:
+    for comparison in made.comparisons:
         shown = _shown(comparison.difference, comparison.commits)
         console.print(
             f"{comparison.a} - {comparison.b}: {shown} on {comparison.tasks} tasks of {comparison.commits} commits "
@@ -311,8 +333,27 @@ def print_pilot(
             markup=False,
             highlight=False,
         )
-    if comparisons:
-        console.print(_verdict(comparisons, difference), style="bold", highlight=False)
+    if made.verdict is not None:
+        console.print(made.verdict, style="bold", highlight=False)
+
+
+def _print_data(made: Pilot, console: Console) -> None:
+    table = Table(
+        "to learn from", *(Column(title, justify="right") for title in ("commits", "files", "characters typed"))
+    )
+    for count in made.data:
+        table.add_row(count.language, f"{count.commits:,}", f"{count.files:,}", f"{count.typed_chars:,}")
+    console.print(table)
+    console.print(
+        f"Split by time at {made.split.at:%Y-%m-%d}: {len(made.split.train):,} commits to train on, "
+        f"{len(made.split.test):,} to test with.",
+        highlight=False,
+    )
+    if made.written is not None:
+        examples = made.written["train"]
+        console.print(f"Wrote {examples:,} training and {made.written['test']:,} test examples.", highlight=False)
+        if examples < ENOUGH_EXAMPLES:
+            console.print(f"Fewer than {ENOUGH_EXAMPLES:,} examples: try a better prompt first.", highlight=False)
 
 
 def _verdict(comparisons: Sequence[Comparison], difference: float) -> str:

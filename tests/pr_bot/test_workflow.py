@@ -51,7 +51,7 @@ def test_an_action_that_is_not_pinned_is_refused(action: str) -> None:
 def test_a_workflow_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     install(tmp_path, ACTION)
-    with pytest.raises(ReviewError, match="--force"):
+    with pytest.raises(ReviewError, match="--overwrite"):
         install(tmp_path, ACTION)
 
 
