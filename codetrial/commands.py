@@ -239,4 +239,26 @@ def trust(file: Path) -> None:
     click.echo(f"{file} is trusted as it is now.")
 
 
-commands: Mapping[str, Sequence[click.Command]] = {"Set up": [init, arms, trust]}
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(epilog='Example:  eval "$(codetrial completion bash)"')
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print a script with which SHELL completes codetrial's commands, options and values.
+
+    \b
+    bash: add to ~/.bashrc                     eval "$(codetrial completion bash)"
+    zsh:  add to ~/.zshrc, after compinit      eval "$(codetrial completion zsh)"
+    fish: codetrial completion fish > ~/.config/fish/completions/codetrial.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None, "click knows these three"
+    program = context.find_root()
+    click.echo(complete(program.command, {}, "codetrial", "_CODETRIAL_COMPLETE").source())
+
+
+commands: Mapping[str, Sequence[click.Command]] = {"Set up": [init, arms, trust, completion]}
