@@ -455,9 +455,9 @@ def test_the_bot_says_nothing_to_github_but_reviews_checks_and_comments(
     scene: Scene, pull: tuple[Repo, Pull], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It resolves, approves, edits and deletes nothing, so `contents: read` is enough."""
-    from pr_bot import collecting
+    from pr_bot import collecting, threads
 
-    assert "mutation" not in collecting.THREADS_QUERY
+    assert "mutation" not in threads.THREADS_QUERY
     with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
         collecting.collect(bot, api)

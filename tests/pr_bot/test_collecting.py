@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from codetrial.clock import now_utc
-from pr_bot.collecting import collect, reply_kind
+from pr_bot.collecting import collect
 from pr_bot.github import Api
 from pr_bot.pulls import Bot, Result
+from pr_bot.reception import reply_kind
 from tests.fakehub.state import Comment, Pull, Repo
 from tests.pr_bot.conftest import Scene
 from tests.pr_bot.models import finding
