@@ -87,14 +87,14 @@ def _translated(what: str) -> Iterator[None]:
 
 
 def classify(what: str, status: int, data: Any, headers: Mapping[str, str]) -> GitHubError:
-    """The error that a status and its body mean; limits come as 403, as 429 and even as 422."""
+    """The error that a status and its body mean; limits come as 403, as 429, as 422, and from GraphQL even as 200."""
     message = str(data.get("message", "")) if isinstance(data, Mapping) else str(data or "")
     details = _details(data)
     text = f"{what}: {message or status}" + (f" ({details})" if details else "")
     lowered = {key.lower(): value for key, value in headers.items()}
     words = f"{message} {details}".lower()
     is_limit = status == 429 or "rate limit" in words or "abuse" in words or "retry-after" in lowered
-    if status in (403, 422, 429) and (is_limit or lowered.get("x-ratelimit-remaining") == "0"):
+    if status in (200, 403, 422, 429) and (is_limit or lowered.get("x-ratelimit-remaining") == "0"):
         return RateLimited(text, status=status, retry_after_s=_wait_s(lowered))
     if status == 401:
         return Forbidden(f"{text}. The token is wrong, expired or revoked.", status=status)

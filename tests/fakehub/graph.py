@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphql import GraphQLSchema, build_schema, graphql_sync
+from graphql import FieldNode, GraphQLSchema, IntValueNode, SelectionSetNode, build_schema, graphql_sync, parse
 
 from .routing import Actor
 from .state import Comment, Pull, Repo, User
@@ -13,7 +13,7 @@ from .state import Comment, Pull, Repo, User
 if TYPE_CHECKING:
     from .hub import Hub
 
-__all__ = ["Schema"]
+__all__ = ["Schema", "points"]
 
 _REACTIONS = {"+1": "THUMBS_UP", "-1": "THUMBS_DOWN", "laugh": "LAUGH", "confused": "CONFUSED", "heart": "HEART",
               "hooray": "HOORAY", "eyes": "EYES", "rocket": "ROCKET"}  # fmt: skip
@@ -22,6 +22,31 @@ _REACTIONS = {"+1": "THUMBS_UP", "-1": "THUMBS_DOWN", "laugh": "LAUGH", "confuse
 @lru_cache(maxsize=1)
 def _schema() -> GraphQLSchema:
     return build_schema((Path(__file__).parent / "spec/schema.graphql").read_text())
+
+
+def points(query: str) -> int:
+    """What GitHub takes from the hour for a query: the requests it may need, with every list full, over a hundred.
+
+    By its page "Rate limits and query limits for the GraphQL API". GitHub answers at least one point.
+    """
+    needed = sum(
+        _requests(definition.selection_set, 1)
+        for definition in parse(query).definitions
+        if isinstance(getattr(definition, "selection_set", None), SelectionSetNode)
+    )
+    return max(1, round(needed / 100))
+
+
+def _requests(selected: SelectionSetNode | None, parents: int) -> int:
+    """Requests for the lists below, each asked for once for each of its parents."""
+    total = 0
+    for field in [] if selected is None else selected.selections:
+        assert isinstance(field, FieldNode), "fragments are not counted"
+        sizes = [a.value for a in field.arguments or () if a.name.value in ("first", "last")]
+        assert all(isinstance(size, IntValueNode) for size in sizes), "a size that is no number in the query"
+        size = int(sizes[0].value) if sizes and isinstance(sizes[0], IntValueNode) else None
+        total += parents * (size is not None) + _requests(field.selection_set, parents * (size or 1))
+    return total
 
 
 class Schema:

@@ -3,7 +3,9 @@
 import base64
 from typing import TYPE_CHECKING, Any
 
+from .places import check_place
 from .routing import Context, Reply, route
+from .shapes import known_comment, known_pull, known_repo, known_review
 from .state import PERMISSIONS, Review, Rule
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def deliveries(hub: "Hub", context: Context) -> Reply:
 
 @route("GET", REPO)
 def repository(hub: "Hub", context: Context) -> Reply:
-    return Reply(hub.known_repo(context.repository))
+    return Reply(known_repo(hub, context.repository))
 
 
 @route("GET", f"{REPO}/pulls")
@@ -73,7 +75,7 @@ def pulls(hub: "Hub", context: Context) -> Reply:
     found = [pull for pull in context.repository.pulls.values() if state in ("all", pull.state)]
     if context.query.get("sort") == "updated":
         found.sort(key=lambda pull: pull.updated_at, reverse=context.query.get("direction") == "desc")
-    return Reply([hub.known_pull(context.repository, pull) for pull in found], is_list=True)
+    return Reply([known_pull(hub, context.repository, pull) for pull in found], is_list=True)
 
 
 @route("GET", PULL)
@@ -84,7 +86,7 @@ def pull(hub: "Hub", context: Context) -> Reply:
         if len(files) > MAX_DIFF_FILES or out.count(b"\n") > MAX_DIFF_LINES:
             raise Rule(406, "Sorry, the diff exceeded the maximum number of files (300).")
         return Reply(out, media="application/vnd.github.diff; charset=utf-8")
-    return Reply(hub.known_pull(context.repository, context.pull))
+    return Reply(known_pull(hub, context.repository, context.pull))
 
 
 def hub_merge_base(context: Context) -> str:
@@ -167,7 +169,7 @@ def permission(hub: "Hub", context: Context) -> Reply:
 @route("GET", f"{PULL}/reviews")
 def reviews(hub: "Hub", context: Context) -> Reply:
     visible = [r for r in context.pull.reviews if r.state != "PENDING" or r.user == context.actor.user]
-    return Reply([hub.known_review(context.repository, context.pull, review) for review in visible], is_list=True)
+    return Reply([known_review(hub, context.repository, context.pull, review) for review in visible], is_list=True)
 
 
 @route("POST", f"{PULL}/reviews", "pull_requests:write")
@@ -189,7 +191,7 @@ def create_review(hub: "Hub", context: Context) -> Reply:
             raise Rule(422, "Unprocessable Entity", ["position is deprecated"])
         if len(entry["body"]) > MAX_BODY_CHARS:
             raise Rule(422, "Unprocessable Entity", ["Body is too long"])
-        hub.check_place(repo, pull, entry, commit)
+        check_place(repo, pull, entry, commit)
     state = {"COMMENT": "COMMENTED", "APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED"}.get(
         event, "PENDING"
     )
@@ -197,8 +199,8 @@ def create_review(hub: "Hub", context: Context) -> Reply:
     review = Review(hub.number(), actor.user, context.json.get("body") or "", state, commit, at)
     pull.reviews.append(review)
     for entry in entries:
-        hub._comment(pull, review, entry)
-    return Reply(hub.known_review(repo, pull, review))
+        hub.comment(pull, review, entry)
+    return Reply(known_review(hub, repo, pull, review))
 
 
 def _review(context: Context) -> Review:
@@ -210,7 +212,7 @@ def _review(context: Context) -> Review:
 
 @route("GET", f"{PULL}/reviews/{{review_id}}")
 def one_review(hub: "Hub", context: Context) -> Reply:
-    return Reply(hub.known_review(context.repository, context.pull, _review(context)))
+    return Reply(known_review(hub, context.repository, context.pull, _review(context)))
 
 
 @route("DELETE", f"{PULL}/reviews/{{review_id}}", "pull_requests:write")
@@ -220,28 +222,28 @@ def delete_review(hub: "Hub", context: Context) -> Reply:
         raise Rule(422, "Can not delete a non-pending pull request review")
     context.pull.reviews.remove(review)
     context.pull.comments = [c for c in context.pull.comments if c.review is not review]
-    return Reply(hub.known_review(context.repository, context.pull, review))
+    return Reply(known_review(hub, context.repository, context.pull, review))
 
 
 @route("GET", f"{PULL}/reviews/{{review_id}}/comments")
 def review_comments(hub: "Hub", context: Context) -> Reply:
     review = _review(context)
     return Reply(
-        [hub.known_comment(context.repository, c) for c in context.pull.comments if c.review is review], is_list=True
+        [known_comment(hub, context.repository, c) for c in context.pull.comments if c.review is review], is_list=True
     )
 
 
 @route("GET", f"{PULL}/comments")
 def comments(hub: "Hub", context: Context) -> Reply:
-    return Reply([hub.known_comment(context.repository, c) for c in context.pull.comments], is_list=True)
+    return Reply([known_comment(hub, context.repository, c) for c in context.pull.comments], is_list=True)
 
 
 @route("POST", f"{PULL}/comments", "pull_requests:write")
 def create_comment(hub: "Hub", context: Context) -> Reply:
-    hub.check_place(context.repository, context.pull, context.json, context.json["commit_id"])
+    check_place(context.repository, context.pull, context.json, context.json["commit_id"])
     review = Review(hub.number(), context.actor.user, "", "COMMENTED", context.pull.head, hub.clock.text())
     context.pull.reviews.append(review)
-    return Reply(hub.known_comment(context.repository, hub._comment(context.pull, review, context.json)), 201)
+    return Reply(known_comment(hub, context.repository, hub.comment(context.pull, review, context.json)), 201)
 
 
 @route("GET", f"{REPO}/pulls/comments/{{comment_id}}/reactions")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .state import Pull, Repo, Rule, User
@@ -10,7 +10,27 @@ from .state import Pull, Repo, Rule, User
 if TYPE_CHECKING:
     from .hub import Hub
 
-__all__ = ["ROUTES", "Actor", "Context", "Handler", "Reply", "route"]
+__all__ = ["ROUTES", "Actor", "Call", "Context", "Fault", "Handler", "Reply", "route"]
+
+
+@dataclass
+class Call:
+    method: str
+    path: str
+    status: int
+
+
+@dataclass
+class Fault:
+    """An answer that is given instead of the true one, or (`after`) in its place once the work is done."""
+
+    method: str
+    pattern: str
+    status: int
+    times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=lambda: {"message": "Server Error"})
+    after: bool = False
 
 
 @dataclass

@@ -1,13 +1,16 @@
 """Signals that look like an answer to a finding and are none, or that are one and do not look so."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from codetrial.clock import now_utc
+from codetrial.errors import StoreError
 from pr_bot.collecting import collect
 from pr_bot.github import RateLimited
+from pr_bot.threads import THREADS_QUERY
+from tests.fakehub.graph import points
 from tests.pr_bot.conftest import Scene
 from tests.pr_bot.models import finding
 from tests.pr_bot.test_collecting import AFTER, BEFORE, LINE, OTHER, WRONG, Reviewed, reviewed
@@ -139,6 +142,49 @@ def test_a_limit_in_the_middle_keeps_what_was_seen_and_goes_on_later(posted: Rev
     assert posted.collect() == ["reaction_positive"]
 
 
+def test_points_are_counted_as_githubs_own_example_counts_them() -> None:
+    """By "Rate limits and query limits for the GraphQL API": 1 + 50 + 1,000 requests are 11 points."""
+    example = """{ viewer { repositories(first: 50) { edges { node { pullRequests(first: 20) { edges { node {
+        comments(first: 10) { edges { node { body } } } } } } } } } } }"""
+    assert points(example) == 11
+    assert points(THREADS_QUERY) == 1
+
+
+def test_graphqls_limit_comes_with_status_200_and_stops_the_look(posted: Reviewed) -> None:
+    posted.hub.points = posted.hub.limit
+    with pytest.raises(RateLimited, match="rate limit exceeded") as limit:
+        collect(posted.bot, posted.api)
+    assert 3000 < limit.value.retry_after_s <= 3600, "until GitHub's hour begins again"
+
+
+def test_a_look_that_was_cut_off_before_the_store_had_it_loses_nothing_and_repeats_nothing(
+    posted: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted.edit("        total =+ v", "        total += v")
+    posted.hub.react(posted.comment, "+1", by="ada")
+    # Once before the store has the rows, and once before the bot knows that it has.
+    for cut_off in (full, then(posted.bot.store.append, full)):
+        with monkeypatch.context() as patched:
+            patched.setattr(posted.bot.store, "append", cut_off)
+            with pytest.raises(StoreError):
+                collect(posted.bot, posted.api)
+    seen = sorted(posted.collect())
+    assert seen == ["committed_content", "function_changed", "lines_changed", "reaction_positive"]
+    assert posted.bot.state.rows("SELECT * FROM outbox") == []
+
+
+def full(*_: object) -> None:
+    raise StoreError("the disk is full")
+
+
+def then(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    def both(*rows: object) -> None:
+        first(*rows)
+        second()
+
+    return both
+
+
 def test_the_outcomes_tell_open_pull_requests_from_closed_windows(posted: Reviewed) -> None:
     posted.hub.merge(posted.repo, posted.pull)
     assert posted.collect(after_days=6.9) == []
@@ -149,7 +195,7 @@ def test_the_outcomes_tell_open_pull_requests_from_closed_windows(posted: Review
 
 @pytest.mark.parametrize("pulls", [40])
 def test_five_hundred_open_pull_requests_fit_into_the_hourly_limit(scene: Scene, pulls: int) -> None:
-    """Counted on fewer: a look costs the same for each, nothing of the REST limit and one query of GraphQL's."""
+    """Each costs the same: nothing of the REST limit and a point of GraphQL's. `python -m bench pr` looks at 500."""
     repo = scene.hub.repository("octo/app", {"app.py": BEFORE})
     first = scene.hub.open_pull(repo, {"app.py": AFTER})
     for _ in range(pulls - 1):
@@ -167,7 +213,7 @@ def test_five_hundred_open_pull_requests_fit_into_the_hourly_limit(scene: Scene,
                     (f"-{number}", f"octo/app#{number}"),
                 )  # fmt: skip
         cold = collect(bot, api, now=now_utc())
-        before = len(scene.hub.calls)
+        before, points = len(scene.hub.calls), scene.hub.points
         warm = collect(bot, api, now=now_utc())
         calls = scene.hub.calls[before:]
     finally:
@@ -177,6 +223,7 @@ def test_five_hundred_open_pull_requests_fit_into_the_hourly_limit(scene: Scene,
     queries = sum(call.path == "/graphql" for call in calls)
     assert (warm.pulls, warm.unchanged, free, queries) == (pulls, pulls, pulls, pulls)
     assert len(calls) == 2 * pulls, "nothing else is asked"
+    assert scene.hub.points - points == pulls, "GitHub counts what a query may have to open, not queries"
     per_pull = cold.calls / pulls
     assert 500 * per_pull <= 5_000, "even the first look at all of them fits"
     assert 2 * 500 * warm.calls / pulls <= 5_000, "and so do two looks an hour"
