@@ -75,13 +75,16 @@ def serve(host: str, port: int, threads: int, config_file: Path | None, store: P
 
 @pr.command(hidden=True, epilog="Example:  codetrial pr work")
 @click.option("--threads", default=2, type=click.IntRange(1, 32), help="Pull requests worked on at once.")
+@click.option("--while-stdin-is-open", is_flag=True, help="End when standard input ends, as it does with the server.")
 @config_option
 @store_option
-def work(threads: int, config_file: Path | None, store: Path | None) -> None:
+def work(threads: int, while_stdin_is_open: bool, config_file: Path | None, store: Path | None) -> None:
     """Work off what the webhook server has accepted; `codetrial pr serve` starts this itself."""
     from pr_bot.running import work_until_stopped
 
-    work_until_stopped(threads=threads, config_file=config_file, database=store)
+    work_until_stopped(
+        threads=threads, while_stdin_is_open=while_stdin_is_open, config_file=config_file, database=store
+    )
 
 
 @pr.command(epilog="Example, every hour:  codetrial pr collect owner/repo")

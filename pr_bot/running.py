@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -72,7 +74,10 @@ NICENESS = 10
 """Of the worker and the arms' processes: GitHub waits for the server's answer, and nobody for a review's."""
 
 
-def work_until_stopped(*, threads: int, config_file: Path | None, database: Path | None) -> None:
+def work_until_stopped(
+    *, threads: int, while_stdin_is_open: bool = False, config_file: Path | None, database: Path | None
+) -> None:
+    """Work until a signal says to stop, or until standard input ends, whose other end the server holds."""
     os.nice(NICENESS)
     config = load(Path.cwd(), config_file=config_file)
     place = database or config.store.database
@@ -86,7 +91,16 @@ def work_until_stopped(*, threads: int, config_file: Path | None, database: Path
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         worker.start()
+        if while_stdin_is_open:
+            # A server killed by force tells nobody; but its end of the pipe closes.
+            threading.Thread(target=_stop_with_stdin, args=(worker,), name="server-watch", daemon=True).start()
         worker.wait()
         worker.stop()
     if worker.has_failed:
         raise ReviewError("The worker ended because one of its threads failed; its log says why.")
+
+
+def _stop_with_stdin(worker: Worker) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    worker.ask_to_stop()

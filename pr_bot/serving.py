@@ -54,7 +54,8 @@ class WorkerProcess:
         pause = RESTART_PAUSE_S
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._process = subprocess.Popen(self._command)
+            # Nothing is ever written: the pipe is there to close when this process ends, by whatever means.
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)
             code = self._process.wait()
             if self._stopping.is_set():
                 return
@@ -72,7 +73,8 @@ def serve(*, host: str, port: int, threads: int, config_file: Path | None, datab
     secret = webhook_secret()
     Identity().close()  # A wrong identity should be seen now, not at the first pull request.
     state = State(data_dir() / "pull-requests.db", is_receiver=True)
-    command = [sys.executable, "-P", "-m", "codetrial.cli", "-v", "pr", "work", "--threads", str(threads)]
+    command = [sys.executable, "-P", "-m", "codetrial.cli", "-v", "pr", "work", "--while-stdin-is-open"]
+    command += ["--threads", str(threads)]
     if config_file is not None:
         command += ["--config", str(config_file)]
     if database is not None:

@@ -80,6 +80,7 @@ class Worker:
             logger.info("%d jobs were cut off and are done again", released)
         for thread in self._threads:
             thread.start()
+        logger.info("%d threads are at work", len(self._threads))
 
     def ask_to_stop(self) -> None:
         """Safe to call from a signal handler."""

@@ -223,6 +223,24 @@ def test_two_workers_cannot_share_a_state(tmp_path: Path) -> None:
         pass
 
 
+def test_the_worker_ends_with_a_server_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would go on, with the configuration of its time, beside every server that is started later."""
+    monkeypatch.setenv("CODETRIAL_WEBHOOK_SECRET", SECRET.decode())
+    monkeypatch.setenv("GITHUB_TOKEN", "a token that is never sent")
+    monkeypatch.setenv("CODETRIAL_DATA_DIR", str(tmp_path))
+    command = [sys.executable, "-P", "-m", "codetrial.cli", "pr", "serve", "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as server:
+        assert server.stderr is not None
+        said = b""
+        while b"at work" not in said:
+            line = server.stderr.readline()
+            assert line, said
+            said += line
+        server.kill()
+        # The worker holds the same pipe: it closes when the last of the two is gone.
+        server.stderr.read()
+
+
 def test_a_new_state_file_may_be_opened_by_many_at_once(tmp_path: Path) -> None:
     faults: list[BaseException] = []
     start = threading.Barrier(8)
