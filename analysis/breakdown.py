@@ -9,19 +9,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import ibis
-import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.queries import SETTLING, Episodes, Evidence, Pairs
-from analysis.rollup import HORIZONS_S, TAKEN, Scope, with_agreement
-from analysis.source import Columns, Source, table
+from analysis.rollup import HORIZONS_S
+from analysis.scope import TAKEN, Scope, held, table, with_agreement
+from analysis.source import Columns, Source
 from analysis.statistics import Interval
 from analysis.verdict import Metric, limits_of, units_of_episodes, units_of_pairs
 from codetrial.errors import EvidenceError
 from codetrial.records import Disposition, Shown, Unit
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 __all__ = ["Breakdown", "Dimension", "Group", "break_down", "dimensions"]
 
@@ -182,10 +185,10 @@ def _joined(episodes: list[str]) -> tuple[Integers, Integers]:
 
 
 def _scope(evidence: Evidence) -> Scope:
-    return Scope(evidence.trial.id, evidence.origin, evidence.since, is_everything=False)
+    return Scope(evidence.trial.id, evidence.origin, evidence.since)
 
 
-def _assigned(evidence: Evidence) -> ir.Table:
+def _assigned(evidence: Evidence) -> "ir.Table":
     rows = _scope(evidence).of_sessions(table("assignment"))
     rows = rows.filter((rows.unit == Unit.EPISODE.value) & (rows.is_sampled == 1))
     return rows.select(
@@ -194,7 +197,7 @@ def _assigned(evidence: Evidence) -> ir.Table:
     )  # fmt: skip
 
 
-def _tasks(evidence: Evidence) -> ir.Table:
+def _tasks(evidence: Evidence) -> "ir.Table":
     t = _scope(evidence).of_sessions(table("task"))
     t = t.filter(t.assignment.notnull())
     return t.select(
@@ -202,7 +205,7 @@ def _tasks(evidence: Evidence) -> ir.Table:
     )
 
 
-def _kept(evidence: Evidence) -> ir.Table:
+def _kept(evidence: Evidence) -> "ir.Table":
     """One row a task of which something was taken: how many suggestions, characters, and those that stayed."""
     o = _scope(evidence).of_tasks(table("outcome"))
     o = o.filter(o.outcome.isin(TAKEN)).select("suggestion", task=o.task, chars=o.accepted_chars.fill_null(0))
@@ -211,12 +214,10 @@ def _kept(evidence: Evidence) -> ir.Table:
         of=s.suggestion, horizon=s.horizon, value=s.value
     )
     joined = o.left_join(s, o.suggestion == s.of)
-    at = {
-        f"kept_{h}": ibis.cases((joined.horizon == f"{h}s", joined.value), else_=ibis.null("float64")).max()
-        for h in HORIZONS_S
-    }
+    at = {f"kept_{h}": (joined.horizon == f"{h}s").ifelse(joined.value, None).max() for h in HORIZONS_S}
     each = joined.group_by(["suggestion", "task", "chars"]).aggregate(**at)
-    last = ibis.coalesce(*(each[f"kept_{h}"] for h in reversed(HORIZONS_S)))
+    latest, *earlier = (each[f"kept_{h}"] for h in reversed(HORIZONS_S))
+    last = latest.coalesce(*earlier)
     each = each.mutate(kept=each.chars * last)
     return each.group_by("task").aggregate(taken=each.count(), chars=each.chars.sum(), kept=each.kept.sum())
 
@@ -266,7 +267,8 @@ def _pairs(source: Source, evidence: Evidence) -> _Rows:
     e = e.filter(e.shown == Shown.NONE.value).select(*EPISODE, "shown")
     t = t.filter(t.disposition == Disposition.ROUTED.value)
     own = e.inner_join(t, e.episode == t.of)
-    own = with_agreement(source.hold("codetrial_grouped", own))
+    source.hold("grouped", own)
+    own = with_agreement(held("grouped", own))
     grouped = own.group_by([*EPISODE, "shown", "language", "place"]).aggregate(
         sum_a=own.value_A.sum(), sum_b=own.value_B.sum(), n=own.count()
     )

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from analysis.queries import TrialFacts, trials
-from analysis.source import Source, table
+from analysis.source import Source
 from codetrial.errors import EvidenceError
 from codetrial.records import Unit
 
@@ -56,8 +56,7 @@ def choose(source: Source, *, trial: str | None = None, door: DoorName | None = 
 
 
 def _last_sessions(source: Source) -> dict[str, str]:
-    session = table("session")
-    found = source.fetch(session.group_by("trial").aggregate(last=session.started_at.max()))
+    found = source.fetch("last_sessions")
     return dict(zip(found.strings("trial"), found.strings("last"), strict=True))
 
 

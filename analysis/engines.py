@@ -4,16 +4,17 @@ Each gives the tables of the store the same names and columns, so that every que
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import ibis
-import ibis.expr.types as ir
+import numpy as np
+from numpy.typing import NDArray
 
-from analysis.kept import BatchKeeper, Keeper
 from analysis.ship import Destination
-from analysis.source import Columns, Source, column_types, held, tables
+from analysis.source import Columns, Source, column_types, tables
+from analysis.statements import Query, statement
+from analysis.sums import SUMS
 from codetrial.errors import EvidenceError
-from codetrial.paths import cache_dir
 
 __all__ = ["ENGINES", "open_shipped"]
 
@@ -27,7 +28,7 @@ def _files(destination: Destination) -> dict[str, list[str]]:
         raise EvidenceError(
             f"{destination.url} holds nothing complete yet: run `codetrial ship {destination.url}` first."
         )
-    return {table: destination.parquet(table, done) for table in tables}
+    return {table: destination.parquet(table, done) for table in (*tables, *SUMS)}
 
 
 def _unreadable(place: str, fault: Exception) -> EvidenceError:
@@ -62,9 +63,8 @@ class DuckDbSource:
     def __init__(self, destination: Destination, *, fresh: bool = False) -> None:
         import duckdb
 
-        self._is_fresh = fresh
+        self.is_fresh = fresh
         self.place = destination.url
-        self._batches = {batch.name: batch.sessions for batch in destination.batches("done")}
         files = _files(destination)
         self._connection = duckdb.connect()
         self._connection.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
@@ -103,16 +103,18 @@ class DuckDbSource:
         except duckdb.Error as fault:
             raise _unreadable(self.place, fault) from fault
 
-    def fetch(self, expression: ir.Table) -> Columns:
-        return Columns(self._run(str(ibis.to_sql(expression, dialect="duckdb"))).fetchnumpy())
+    def fetch(self, query: Query) -> Columns:
+        return Columns(self._run(statement(query, "duckdb")).fetchnumpy())
 
-    def hold(self, name: str, expression: ir.Table) -> ir.Table:
-        body = ibis.to_sql(expression, dialect="duckdb")
-        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {body}')
-        return held(name, expression)
+    def hold(self, name: str, query: "Query | None" = None) -> None:
+        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement(query or name, "duckdb")}')
 
-    def keeper(self) -> Keeper | None:
-        return None if self._is_fresh else BatchKeeper(cache_dir() / "rollups", self.place, self._batches)
+    def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        import pyarrow as pa
+
+        self._connection.register("putting", pa.table(dict(columns)))
+        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM putting')
+        self._connection.unregister("putting")
 
     def close(self) -> None:
         self._connection.close()
@@ -123,12 +125,28 @@ def _untyped(function: Any) -> Any:
     return function
 
 
+def _is_whole(column: Sequence[Any] | NDArray[Any]) -> bool:
+    """Whether a column is one of whole numbers, not of text."""
+    return isinstance(column, np.ndarray) and column.dtype.kind in "iu"
+
+
+def _plain(column: Sequence[Any] | NDArray[Any]) -> Sequence[Any]:
+    """As Python values."""
+    return column.tolist() if isinstance(column, np.ndarray) else column
+
+
+def _literal(value: int | str) -> str:
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return str(value) if isinstance(value, int) else f"'{escaped}'"
+
+
 class ClickHouseSource:
     """The same files under ClickHouse's engine inside this process (chdb); a server runs the same statements."""
 
-    def __init__(self, destination: Destination, *, fresh: bool = True) -> None:
+    def __init__(self, destination: Destination, *, fresh: bool = False) -> None:
         import chdb.session as chdb_session
 
+        self.is_fresh = fresh
         if not _is_local(destination):
             raise EvidenceError("--engine clickhouse reads local folders only; use duckdb for object storage.")
         self.place = destination.url
@@ -151,29 +169,32 @@ class ClickHouseSource:
                 body = _empty(table, kinds)
             self._session.query(f"CREATE OR REPLACE VIEW `{table}` AS {body}")
 
-    def fetch(self, expression: ir.Table) -> Columns:
+    def fetch(self, query: Query) -> Columns:
         import json
 
-        statement = str(ibis.to_sql(expression, dialect="clickhouse"))
         # Left joins must give nulls as in every other engine, not ClickHouse's default values.
         settings = "SETTINGS join_use_nulls = 1, output_format_json_quote_64bit_integers = 0"
         try:
-            answer = json.loads(str(self._session.query(f"{statement} {settings}", "JSONCompact")))
+            answer = json.loads(str(self._session.query(f"{statement(query, 'clickhouse')} {settings}", "JSONCompact")))
         except RuntimeError as fault:
             raise _unreadable(self.place, fault) from fault
         return Columns.of_rows([column["name"] for column in answer["meta"]], answer["data"])
 
-    def hold(self, name: str, expression: ir.Table) -> ir.Table:
-        body = ibis.to_sql(expression, dialect="clickhouse")
+    def hold(self, name: str, query: "Query | None" = None) -> None:
+        body = statement(query or name, "clickhouse")
         made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = Memory"
         try:
             self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")
         except RuntimeError as fault:
             raise _unreadable(self.place, fault) from fault
-        return held(name, expression)
 
-    def keeper(self) -> Keeper | None:
-        return None
+    def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        kinds = {key: "Int64" if _is_whole(column) else "String" for key, column in columns.items()}
+        typed = ", ".join(f"`{key}` {kind}" for key, kind in kinds.items())
+        self._session.query(f"CREATE OR REPLACE TABLE `{name}` ({typed}) ENGINE = Memory")
+        rows = zip(*(_plain(column) for column in columns.values()), strict=True)
+        values = ", ".join("(" + ", ".join(_literal(value) for value in row) + ")" for row in rows)
+        self._session.query(f"INSERT INTO `{name}` VALUES {values}")
 
     def close(self) -> None:
         self._session.close()
@@ -182,10 +203,11 @@ class ClickHouseSource:
 class SparkSource:
     """The same files under Spark, for a company that has it anyway."""
 
-    def __init__(self, destination: Destination, *, fresh: bool = True) -> None:
+    def __init__(self, destination: Destination, *, fresh: bool = False) -> None:
         from pyspark.sql import SparkSession
 
         self.place = destination.url
+        self.is_fresh = fresh
         builder = SparkSession.builder.appName("codetrial").config("spark.sql.ansi.enabled", "false")
         if "SPARK_REMOTE" not in os.environ:
             builder = builder.master(os.environ.get("SPARK_MASTER", "local[2]")).config("spark.ui.enabled", "false")
@@ -208,18 +230,17 @@ class SparkSource:
                 frame = self._spark.sql(_empty(table, kinds))
             frame.createOrReplaceTempView(table)
 
-    def fetch(self, expression: ir.Table) -> Columns:
-        statement = str(ibis.to_sql(expression, dialect="databricks"))
-        frame = self._spark.sql(statement)
+    def fetch(self, query: Query) -> Columns:
+        frame = self._spark.sql(statement(query, "databricks"))
         return Columns.of_rows(frame.columns, [tuple(row) for row in frame.collect()])
 
-    def hold(self, name: str, expression: ir.Table) -> ir.Table:
-        frame = self._spark.sql(str(ibis.to_sql(expression, dialect="databricks")))
-        frame.cache().createOrReplaceTempView(name)
-        return held(name, expression)
+    def hold(self, name: str, query: "Query | None" = None) -> None:
+        self._spark.sql(statement(query or name, "databricks")).cache().createOrReplaceTempView(name)
 
-    def keeper(self) -> Keeper | None:
-        return None
+    def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        typed = ", ".join(f"{key} {'BIGINT' if _is_whole(column) else 'STRING'}" for key, column in columns.items())
+        rows = list(zip(*(_plain(column) for column in columns.values()), strict=True))
+        self._spark.createDataFrame(rows, typed).createOrReplaceTempView(name)
 
     def close(self) -> None:
         self._spark.stop()
@@ -240,7 +261,7 @@ def open_shipped(url: str, engine: str = "duckdb", *, fresh: bool = False) -> So
     """Open what was shipped.
 
     Args:
-        fresh: Read every row, whatever an earlier report has kept.
+        fresh: Read every row, whatever sums there are.
 
     Raises:
         EvidenceError: the engine is not installed, or nothing complete is there.

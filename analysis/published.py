@@ -19,15 +19,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import ibis
-import ibis.expr.types as ir
 import numpy as np
 
-from analysis.rollup import Scope
-from analysis.source import Source, table
+from analysis.scope import Scope, table
+from analysis.source import Source
 from analysis.statistics.sequences import cluster_ratio
 from codetrial.records import ArmLabel, Origin, OutcomeClass
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 __all__ = ["Measure", "Outside", "outside", "published"]
 
@@ -76,7 +78,7 @@ class Outside:
 
 def outside(source: Source, trial: str, origin: Origin, since: str | None = None) -> list[Outside]:
     """Retention of text from outside the trial, by horizon; empty where incidents come without their details."""
-    scope = Scope(trial, origin, since, is_everything=False)
+    scope = Scope(trial, origin, since)
     i = scope.of_sessions(table("incident"))
     i = i.filter(i.kind.isin(("outside_insertion", "outside_kept"))).select("kind", "count", "detail")
     rows = source.fetch(i).rows()
@@ -100,7 +102,7 @@ def outside(source: Source, trial: str, origin: Origin, since: str | None = None
 
 def published(source: Source, trial: str, origin: Origin, since: str | None = None) -> list[Measure]:
     """Every measure of both arms, over the episodes that showed the arm."""
-    scope = Scope(trial, origin, since, is_everything=False)
+    scope = Scope(trial, origin, since)
     order = _sessions(source, scope)
     found: list[Measure] = []
     offered = source.fetch(_offered(scope)).rows()
@@ -145,18 +147,18 @@ def _sessions(source: Source, scope: Scope) -> Mapping[str, int]:
     return {identity: number for number, identity in enumerate(rows.strings("id"))}
 
 
-def _tasks(scope: Scope) -> ir.Table:
+def _tasks(scope: Scope) -> "ir.Table":
     t = scope.of_sessions(table("task"))
     return t.select(
         task_id=t.id, session=t.session, assignment=t.assignment, routed_ns=t.routed_ns, typed=t.typed_chars
     )
 
 
-def _one(condition: ir.BooleanValue) -> ir.Value:
-    return ibis.cases((condition, 1), else_=0)
+def _one(condition: "ir.BooleanValue") -> "ir.Value":
+    return condition.ifelse(1, 0)
 
 
-def _offered(scope: Scope) -> ir.Table:
+def _offered(scope: Scope) -> "ir.Table":
     x, o, g, c = table("exposure"), table("outcome"), table("suggestion"), table("continuation")
     x = x.select(of=x.suggestion, task=x.task, label=x.label, offered_ns=x.offered_ns)
     o = o.select(decided=o.suggestion, outcome=o.outcome, decided_ns=o.decided_ns, taken_chars=o.accepted_chars)
@@ -176,12 +178,12 @@ def _offered(scope: Scope) -> ir.Table:
     return all_of.group_by(["session", "label"]).aggregate(
         taken=_one(is_taken).sum(),
         read=_one(is_read).sum(),
-        taken_chars=ibis.cases((is_taken, all_of.taken_chars.fill_null(0)), else_=0).sum(),
-        read_chars=ibis.cases((is_read, all_of.chars), else_=0).sum(),
+        taken_chars=is_taken.ifelse(all_of.taken_chars.fill_null(0), 0).sum(),
+        read_chars=is_read.ifelse(all_of.chars, 0).sum(),
     )
 
 
-def _written(scope: Scope) -> ir.Table:
+def _written(scope: Scope) -> "ir.Table":
     """Per session and shown arm; without a count of what was typed (older files) there is no denominator."""
     e, o, t = table("assignment"), table("outcome"), _tasks(scope)
     e = e.filter(e.shown != "none").select(episode=e.id, label=e.shown)
@@ -194,7 +196,7 @@ def _written(scope: Scope) -> ir.Table:
     return own.group_by(["session", "label"]).aggregate(completed=completed, written=completed + own.typed.sum())
 
 
-def _kept(scope: Scope) -> ir.Table:
+def _kept(scope: Scope) -> "ir.Table":
     s, g, t = table("score"), table("suggestion"), _tasks(scope)
     s = s.filter((s.metric == "kept_char_distance") & s.value.notnull() & s.horizon.isin(HORIZONS))
     s = s.select(of=s.suggestion, task=s.task, label=s.label, horizon=s.horizon, distance=s.value)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from analysis.identity import developers_of, repositories_of
-from analysis.kept import forget
 from analysis.store import Store
 from codetrial.clock import now_utc, utc_text
 from codetrial.errors import CodetrialError, EvidenceError, StoreError
@@ -154,8 +153,6 @@ def purge(path: Path, choice: Choice) -> Purged:
         StoreError: the file is locked for long, or damaged.
     """
     before = _size(path)
-    # Sums that an earlier report kept are of these rows too.
-    forget(path)
     with _opened(path) as connection:
         connection.execute("PRAGMA secure_delete = ON")
         _select(connection, choice)

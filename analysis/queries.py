@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.kept import rollup_of
-from analysis.rollup import GONE, HORIZONS_S, KEPT, MILLIONTHS, SHOWN, STANDS, UNSEEN, Key, Rollup, Scope
-from analysis.source import Source, table
+from analysis.rollup import GONE, HORIZONS_S, KEPT, MILLIONTHS, SHOWN, STANDS, UNSEEN, Key, Rollup, read
+from analysis.source import Source
 from analysis.statistics import LOG_BIN, effective_size
+from analysis.summing import ABANDONED
 from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import ArmLabel, Disposition, Origin, Unit
@@ -44,9 +44,6 @@ __all__ = [
 
 SETTLING = timedelta(seconds=60)
 """After an episode's window has closed, its last outcome is decided within this time."""
-
-ABANDONED = timedelta(hours=24)
-"""A session without an end counts as closed this long after it started: it was cut off."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -243,8 +240,7 @@ class Evidence:
 
 def trials(source: Source) -> list[TrialFacts]:
     """All trials of the store, oldest first."""
-    found = source.fetch(table("trial").order_by(["created_at", "id"]))
-    return [_trial(row) for row in found.rows()]
+    return [_trial(row) for row in source.fetch("trials").rows()]
 
 
 def _trial(row: Mapping[str, Any]) -> TrialFacts:
@@ -278,8 +274,7 @@ def choose_trial(source: Source, wanted: str | None) -> TrialFacts:
             f"{source.place} holds no trial yet: work with `codetrial lsp` in your editor, or run `codetrial demo`."
         )
     if wanted is None:
-        session = table("session")
-        last = source.fetch(session.group_by("trial").aggregate(last=session.started_at.max()))
+        last = source.fetch("last_sessions")
         started = dict(zip(last.strings("trial"), last.strings("last"), strict=True))
         return max(known, key=lambda trial: (started.get(trial.id, ""), trial.created_at))
     fitting = [t for t in known if wanted in (t.id, t.name) or t.id.startswith(wanted)]
@@ -312,21 +307,12 @@ def gather(
     facts = choose_trial(source, trial)
     if facts.assignment_unit not in set(Unit):
         raise EvidenceError(f"Trial {facts.id} assigns by {facts.assignment_unit!r}, which this version does not know.")
-    everyone = _session_rows(source)
-    own = [row for row in everyone if row["trial"] == facts.id]
+    own = [row for row in source.fetch("sessions").rows() if row["trial"] == facts.id]
     by_origin = Counter(row["origin"] for row in own)
     chosen = _choose_origin(by_origin, origin)
     kept = [row for row in own if row["origin"] == chosen and (since is None or row["started_at"] >= since)]
-    scope = Scope(facts.id, chosen, since, is_everything=len(kept) == len(everyone))
     sessions = _sessions(kept, moment)
-    rollup = rollup_of(
-        source,
-        scope,
-        everyone=(row["id"] for row in everyone),
-        chosen=sessions.ids,
-        finished=(row["id"] for row in kept if row["ended_at"] is not None),
-        keeper=source.keeper(),
-    )
+    rollup = read(source, sessions.ids)
     position = {identity: i for i, identity in enumerate(sessions.ids)}
     place = np.array([position[identity] for identity in rollup.sessions], dtype=np.int64)
     return Evidence(
@@ -369,10 +355,10 @@ def _choose_origin(by_origin: Mapping[str, int], wanted: Origin | None) -> Origi
 
 
 def _arms(source: Source, trial: TrialFacts) -> Mapping[ArmLabel, ArmFacts]:
-    arm = table("arm")
-    rows = source.fetch(arm.filter(arm.trial == trial.id)).rows()
     found = {}
-    for row in rows:
+    for row in source.fetch("arms").rows():
+        if row["trial"] != trial.id:
+            continue
         try:
             definition = json.loads(row["definition"])
         except ValueError:
@@ -392,14 +378,6 @@ def _arms(source: Source, trial: TrialFacts) -> Mapping[ArmLabel, ArmFacts]:
             "Start the trial's door once more; it stores its arms first."
         )
     return found
-
-
-def _session_rows(source: Source) -> list[dict[str, Any]]:
-    session, end = table("session"), table("session_end")
-    ends = end.select(ended=end.session, ended_at=end.ended_at, dropped=end.dropped_events)
-    joined = session.left_join(ends, session.id == ends.ended)
-    columns = ["id", "trial", "origin", "door", "developer", "repository", "started_at", "ended_at", "dropped"]
-    return source.fetch(joined.select(columns)).rows()
 
 
 def _moments(texts: list[str]) -> NDArray[np.datetime64]:
@@ -471,12 +449,13 @@ def _episodes(rollup: Rollup, place: Integers, sessions: Sessions, moment: datet
 
 
 def _pairs(rollup: Rollup, place: Integers) -> Pairs:
+    scored = rollup.pair_requests > 0
     return Pairs(
-        session=place[rollup.pair_session],
-        opened=_instants(rollup.pair_opened_ms),
-        a=rollup.pair_a,
-        b=rollup.pair_b,
-        requests=rollup.pair_requests,
+        session=place[rollup.session[scored]],
+        opened=_instants(rollup.opened_ms[scored]),
+        a=rollup.pair_a[scored],
+        b=rollup.pair_b[scored],
+        requests=rollup.pair_requests[scored],
         none_shown_requests=int(rollup.routed[rollup.shown == SHOWN["none"]].sum()),
     )
 
@@ -581,7 +560,7 @@ def _retention(rollup: Rollup, label: ArmLabel) -> Retention:
         gone=tuple(gone),
         censored=tuple(censored),
         mean_kept=tuple(
-            rollup.stands_shares[label.value, horizon] / n if n else None
+            rollup.stands_shares.get((label.value, horizon), 0.0) / n if n else None
             for horizon, n in zip(HORIZONS_S, looked_at, strict=True)
         ),
     )

@@ -28,7 +28,7 @@ __all__ = ["explore", "report", "watch"]
     default="duckdb",
     help="What reads it, for --from.",
 )
-@click.option("--fresh", is_flag=True, help="Read every row again, whatever an earlier report has kept.")
+@click.option("--fresh", is_flag=True, help="Read every row, not the sums of finished sessions.")
 @click.option("--since", metavar="DATE", help="Leave out sessions that started before this date, such as 2026-03-01.")
 @click.option("--by", metavar="WHAT", help="Also by language, place, developer-hash, or several of these with commas.")
 @click.option("--published", "with_published", is_flag=True, help="Also by definitions that others have published.")
@@ -145,6 +145,10 @@ def _made(
         source.close()
 
 
+FEW_SESSIONS = 50
+"""Are read sooner than summed up."""
+
+
 def _opened(store: Path | None, shipped: str | None, engine: str, *, fresh: bool = False) -> "Source":
     if shipped is not None:
         if store is not None:
@@ -153,8 +157,12 @@ def _opened(store: Path | None, shipped: str | None, engine: str, *, fresh: bool
 
         return open_shipped(shipped, engine, fresh=fresh)
     from analysis.source import SqliteSource
+    from analysis.summing import sum_up_finished
 
-    return SqliteSource(database(store), fresh=fresh)
+    path = database(store)
+    if not fresh:
+        sum_up_finished(path, least=FEW_SESSIONS)
+    return SqliteSource(path, fresh=fresh)
 
 
 def _date(text: str | None) -> str | None:

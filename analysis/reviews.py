@@ -10,13 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import ibis.expr.types as ir
 import numpy as np
 
 from analysis.queries import Evidence
-from analysis.source import Source, table
+from analysis.scope import table
+from analysis.source import Source
 from analysis.statistics import (
     Interval,
     SampleRatio,
@@ -26,6 +26,9 @@ from analysis.statistics import (
 )
 from analysis.statistics.contrasts import Cell, Contrast, contrast
 from codetrial.records import ArmLabel, Disposition, OutcomeClass
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 __all__ = [
     "SHARED",
@@ -152,7 +155,7 @@ def with_ends(evidence: Evidence, reviews: Reviews) -> Evidence:
 # Reading.
 
 
-def _scope(evidence: Evidence) -> ir.Table:
+def _scope(evidence: Evidence) -> "ir.Table":
     session = table("session")
     chosen = (session.trial == evidence.trial.id) & (session.origin == evidence.origin.value)
     if evidence.since is not None:
@@ -160,13 +163,13 @@ def _scope(evidence: Evidence) -> ir.Table:
     return session.filter(chosen).select(scoped=session.id)
 
 
-def _tasks(scope: ir.Table) -> ir.Table:
+def _tasks(scope: "ir.Table") -> "ir.Table":
     task = table("task")
     joined = scope.inner_join(task, scope.scoped == task.session)
     return joined.select(task_id=joined.id, session=joined.scoped, disposition=joined.disposition)
 
 
-def _findings(source: Source, scope: ir.Table) -> list[dict[str, Any]]:
+def _findings(source: Source, scope: "ir.Table") -> list[dict[str, Any]]:
     finding, task, suggestion = table("finding"), _tasks(scope), table("suggestion")
     suggestion = suggestion.select(of=suggestion.id, label=suggestion.label)
     own = finding.inner_join(task, finding.task == task.task_id)
@@ -179,7 +182,7 @@ def _findings(source: Source, scope: ir.Table) -> list[dict[str, Any]]:
     return [{**row, "draw": draws.get(row["assignment"] or row["id"])} for row in found]
 
 
-def _finals(source: Source, scope: ir.Table) -> list[dict[str, Any]]:
+def _finals(source: Source, scope: "ir.Table") -> list[dict[str, Any]]:
     own = _outcomes(scope)
     own = own.filter(own.rule.startswith("final_"))
     columns = ["suggestion", "session", "outcome", "decided_at", "detail"]
@@ -187,19 +190,19 @@ def _finals(source: Source, scope: ir.Table) -> list[dict[str, Any]]:
     return source.fetch(own.select(columns).order_by(["decided_at", "suggestion"])).rows()
 
 
-def _outcomes(scope: ir.Table) -> ir.Table:
+def _outcomes(scope: "ir.Table") -> "ir.Table":
     outcome, task = table("outcome"), _tasks(scope)
     return outcome.inner_join(task, outcome.task == task.task_id)
 
 
-def _heads(source: Source, scope: ir.Table, index: Mapping[str, int]) -> Counter[int]:
+def _heads(source: Source, scope: "ir.Table", index: Mapping[str, int]) -> Counter[int]:
     task = _tasks(scope)
     routed = task.filter(task.disposition == Disposition.ROUTED.value)
     rows = source.fetch(routed.group_by("session").aggregate(n=routed.count())).rows()
     return Counter({index[row["session"]]: int(row["n"]) for row in rows if row["session"] in index})
 
 
-def _signals(source: Source, scope: ir.Table) -> Mapping[ArmLabel, Mapping[str, int]]:
+def _signals(source: Source, scope: "ir.Table") -> Mapping[ArmLabel, Mapping[str, int]]:
     own = _outcomes(scope)
     own = own.filter(~own.rule.startswith("final_"))
     rows = source.fetch(own.group_by(["label", "rule"]).aggregate(n=own.suggestion.nunique())).rows()
@@ -212,7 +215,7 @@ def _signals(source: Source, scope: ir.Table) -> Mapping[ArmLabel, Mapping[str, 
     return found
 
 
-def _outside(source: Source, scope: ir.Table) -> Mapping[str, Mapping[str, int]]:
+def _outside(source: Source, scope: "ir.Table") -> Mapping[str, Mapping[str, int]]:
     incident = table("incident")
     own = scope.inner_join(incident, scope.scoped == incident.session)
     rows = source.fetch(own.filter(own.kind == OUTSIDE).select("detail")).rows()

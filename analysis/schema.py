@@ -1,6 +1,7 @@
 """The store's schema: named, ordered migrations. A migration, once released, is never edited."""
 
 from analysis.lean_sqlite import Database, Migrations
+from analysis.sums import MEASURED
 
 __all__ = ["migrations"]
 
@@ -157,3 +158,59 @@ def m004_finer_places_and_distances(db: Database) -> None:
         ("continuation", "next_change_ms REAL"),
     ):
         db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+
+
+_LATE = {
+    "assignment": "",
+    "task": "",
+    "incident": "",
+    "attempt": "",
+    "exposure": "",
+    "outcome": "",
+    "continuation": " WHEN {row}.horizon = '30s'",
+    "score": " WHEN {row}.metric IN ('kept_share', 'first_line_similarity')"
+    " AND {row}.horizon IN ('30s', '120s', '300s', '600s')",
+}
+"""Tables whose rows are summed up, and which of them: what a later commit kept changes no sum."""
+
+
+@migrations()
+def m005_sums(db: Database) -> None:
+    """Sums of sessions that have ended (analysis/sums.py). A late row, or a deleted one, deletes them."""
+    measured = ", ".join(f"{name}_{label} INTEGER NOT NULL" for label in "AB" for name in MEASURED)
+    for statement in (
+        "CREATE TABLE session_sum (id INTEGER PRIMARY KEY, session TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, "
+        f"made_at TEXT NOT NULL, {measured}) STRICT",
+        "CREATE TABLE episode_sum (sum INTEGER NOT NULL, position INTEGER NOT NULL, opened INTEGER NOT NULL, "
+        "window_ms INTEGER NOT NULL, shown INTEGER NOT NULL, share_a REAL NOT NULL, share_b REAL NOT NULL, "
+        "share_none REAL NOT NULL, tasks INTEGER NOT NULL, asked INTEGER NOT NULL, routed INTEGER NOT NULL, "
+        "accepted INTEGER NOT NULL, accepted_chars INTEGER NOT NULL, kept_chars REAL NOT NULL, pair_a REAL, "
+        "pair_b REAL, pair_requests INTEGER, PRIMARY KEY (sum, position)) STRICT, WITHOUT ROWID",
+        "CREATE TABLE attempt_sum (sum INTEGER NOT NULL, label TEXT NOT NULL, status TEXT NOT NULL, error_kind TEXT, "
+        "bin INTEGER, is_cut_off INTEGER NOT NULL, n INTEGER NOT NULL, answered INTEGER NOT NULL) STRICT",
+        "CREATE TABLE count_sum (sum INTEGER NOT NULL, name TEXT NOT NULL, label TEXT, key TEXT, other TEXT, "
+        "n INTEGER NOT NULL, total REAL NOT NULL) STRICT",
+        "CREATE INDEX attempt_sum_sum ON attempt_sum(sum)",
+        "CREATE INDEX count_sum_sum ON count_sum(sum)",
+        # All that a report asks of these two, in the order in which it groups: it then neither sorts nor sees the table.
+        "CREATE INDEX attempt_sum_keys ON attempt_sum(label, status, error_kind, bin, is_cut_off, n, answered)",
+        "CREATE INDEX count_sum_keys ON count_sum(name, label, key, other, n, total)",
+        "CREATE INDEX exposure_task ON exposure(task)",
+        "CREATE TRIGGER session_sum_gone AFTER DELETE ON session_sum BEGIN "
+        "DELETE FROM episode_sum WHERE sum = OLD.id; DELETE FROM attempt_sum WHERE sum = OLD.id; "
+        "DELETE FROM count_sum WHERE sum = OLD.id; END",
+        "CREATE TRIGGER session_delete_unsums AFTER DELETE ON session BEGIN "
+        "DELETE FROM session_sum WHERE session = OLD.id; END",
+        *(_late(table, event, row) for table in _LATE for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))),
+    ):
+        db.execute(statement)
+
+
+def _late(table: str, event: str, row: str) -> str:
+    """A trigger that deletes the sums of a session that a row is added to, or deleted from."""
+    is_of_task = table not in ("assignment", "task", "incident")
+    session = f"(SELECT session FROM task WHERE id = {row}.task)" if is_of_task else f"{row}.session"
+    return (
+        f"CREATE TRIGGER {table}_{event.lower()}_unsums AFTER {event} ON {table}{_LATE[table].format(row=row)} BEGIN "
+        f"DELETE FROM session_sum WHERE session = {session}; END"
+    )

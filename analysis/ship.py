@@ -26,9 +26,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.queries import ABANDONED
 from analysis.source import column_types, tables
 from analysis.store import Store
+from analysis.summing import ABANDONED, sum_up, unsummed
+from analysis.sums import SUMS
 from codetrial.clock import now_utc, utc_text
 from codetrial.errors import EvidenceError
 from codetrial.records import Origin
@@ -40,7 +41,9 @@ ROWS_AT_ONCE = 20_000
 
 _BY_SESSION = ("session_end", "assignment", "task", "incident")
 _BY_TASK = ("attempt", "suggestion", "finding", "exposure", "outcome", "continuation", "score")
-SHIPPED = ("trial", "arm", "session", *_BY_SESSION, *_BY_TASK)
+_EVENTS = (*_BY_SESSION, *_BY_TASK)
+_OF_SUM = tuple(table for table in SUMS if table != "session_sum")
+SHIPPED = ("trial", "arm", "session", *_EVENTS, *SUMS)
 """All tables but the texts, which never leave the machine this way."""
 
 
@@ -123,6 +126,8 @@ def ship(store: Path, url: str, *, origin: Origin | None = Origin.PERSON, now: d
     """
     destination = Destination(url)
     with closing(Store(store)) as opened:
+        # Whoever reads what is shipped then reads one row an episode, not all that led to it.
+        sum_up(opened, unsummed(opened, now))
         done = destination.batches("done")
         there = {session for batch in done for session in batch.sessions}
         finished, still_open = _finished(opened, origin, now or now_utc())
@@ -194,8 +199,8 @@ def _counted(store: Store, sessions: Iterable[str]) -> Counts:
     """Rows of the store by session and table."""
     _choose(store, sessions)
     found: Counts = defaultdict(dict)
-    for table in (*_BY_SESSION, *_BY_TASK):
-        if table in _BY_SESSION:
+    for table in (*_EVENTS, "session_sum"):
+        if table in _BY_SESSION or table == "session_sum":
             statement = f'SELECT session, count(*) AS n FROM "{table}" WHERE session IN (SELECT id FROM shipping)'
         else:
             statement = (
@@ -226,8 +231,10 @@ def _ship_late(store: Store, destination: Destination, done: Sequence[Batch]) ->
                     grown[table].add(session)
         if not grown:
             continue
+        # Late rows are in new sums of their sessions.
+        grown["session_sum"] = set().union(*grown.values())
         written, batch = _ship_rows(store, destination, original, family, grown)
-        if written:
+        if batch.rows:
             destination.mark("done", batch)
             batches, rows = batches + 1, rows + written
     return batches, rows
@@ -248,8 +255,8 @@ def _read_counts(destination: Destination, batch: Batch) -> Counts:
     found: Counts = defaultdict(lambda: defaultdict(int))
     tasks = _column_pairs(destination, "task", batch, ("id", "session"))
     session_of = dict(tasks)
-    for table in (*_BY_SESSION, *_BY_TASK):
-        if table in _BY_SESSION:
+    for table in (*_EVENTS, "session_sum"):
+        if table in _BY_SESSION or table == "session_sum":
             sessions = [session for session, _ in _column_pairs(destination, table, batch, ("session", "session"))]
         else:
             owners = [task for task, _ in _column_pairs(destination, table, batch, ("task", "task"))]
@@ -289,13 +296,18 @@ def _ship_rows(
     rows = 0
     for table, ids in missing.items():
         key = "session" if table == "session_end" else "id"
-        store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS late (k TEXT PRIMARY KEY)")
+        store.db.conn.execute("CREATE TEMP TABLE IF NOT EXISTS late (k PRIMARY KEY)")
         store.db.conn.execute("DELETE FROM late")
         store.db.conn.executemany("INSERT INTO late VALUES (?)", [[k] for k in ids])
         _choose(store, grown[table])
         written, content = _parquet(table, store, f'{_selection(table)} AND x."{key}" IN (SELECT k FROM late)')
         destination.write(f"{table}/{first['place']}/{digest}.parquet", content)
-        rows += written
+        rows += written if table in _EVENTS else 0
+    for table in _OF_SUM if "session_sum" in missing else ():
+        _choose(store, grown["session_sum"])
+        new = ", ".join(map(str, missing["session_sum"]))
+        _, content = _parquet(table, store, f"{_selection(table)} AND x.sum IN ({new})")
+        destination.write(f"{table}/{first['place']}/{digest}.parquet", content)
     counts = _late_counts(store, grown, missing)
     return rows, Batch(name=digest, sessions=chosen_sessions, late_of=original, rows=counts)
 
@@ -304,7 +316,7 @@ def _late_counts(store: Store, grown: Mapping[str, set[str]], missing: Mapping[s
     found: Counts = defaultdict(lambda: defaultdict(int))
     for table, ids in missing.items():
         key = "session" if table == "session_end" else "id"
-        owner = "x.session" if table in _BY_SESSION else "t.session"
+        owner = "t.session" if table in _BY_TASK else "x.session"
         _choose(store, grown[table])
         known = set(ids)
         for k, session in store.db.conn.execute(_selection(table, f'x."{key}", {owner}')).fetchall():
@@ -320,7 +332,7 @@ def _ship_batch(store: Store, destination: Destination, batch: Batch) -> int:
         written, content = _parquet(table, store, _selection(table))
         if written:
             destination.write(f"{table}/{first['place']}/{batch.name}.parquet", content)
-            rows += written
+            rows += written if table not in SUMS else 0
     return rows
 
 
@@ -365,8 +377,10 @@ def _selection(table: str, names: str | None = None) -> str:
         return f"SELECT {names} FROM arm x WHERE x.trial IN (SELECT trial FROM session WHERE id {mine})"
     if table == "session":
         return f"SELECT {names} FROM session x WHERE x.id {mine}"
-    if table in _BY_SESSION:
+    if table in _BY_SESSION or table == "session_sum":
         return f'SELECT {names} FROM "{table}" x WHERE x.session {mine}'
+    if table in _OF_SUM:
+        return f'SELECT {names} FROM session_sum m JOIN "{table}" x ON x.sum = m.id WHERE m.session {mine}'
     return f'SELECT {names} FROM "{table}" x JOIN task t ON t.id = x.task WHERE t.session {mine}'
 
 
@@ -397,4 +411,4 @@ def _chunks(store: Store, statement: str) -> Iterator[list[tuple[Any, ...]]]:
         yield chunk
 
 
-assert set(SHIPPED) == set(tables) - {"text"}, "a new table needs a decision whether it may leave the machine"
+assert set(SHIPPED) == {*tables, *SUMS} - {"text"}, "a new table needs a decision whether it may leave the machine"

@@ -1,7 +1,7 @@
 """Where the evidence is read from: one query, written once in Ibis, run on whatever holds the tables.
 
-A query is an expression over unbound tables; a source compiles it to its own dialect and brings the columns back.
-SQLite serves one person; Parquet files under DuckDB serve a team (docs/design/0012-queries-once.md).
+A query is an expression over unbound tables, or the name of one that was compiled beforehand; a source brings the
+columns back. SQLite serves one person; Parquet files under DuckDB serve a team (docs/design/0012-queries-once.md).
 """
 
 import dataclasses
@@ -13,19 +13,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import ibis
-import ibis.expr.types as ir
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.statements import hold, put, statement
 from analysis.store import Store
+from analysis.sums import SUMS
 from codetrial.errors import EvidenceError, StoreError
 from codetrial.records import Record
 
 if TYPE_CHECKING:
-    from analysis.kept import Keeper
+    from analysis.statements import Query
 
-__all__ = ["Columns", "Source", "SqliteSource", "column_types", "held", "table", "tables"]
+__all__ = ["Columns", "Source", "SqliteSource", "column_types", "tables"]
 
 Value = str | int | float | None
 
@@ -118,14 +118,23 @@ class Source(Protocol):
         """What a person calls it, such as a path."""
         ...
 
-    def fetch(self, expression: ir.Table) -> Columns: ...
-
-    def hold(self, name: str, expression: ir.Table) -> ir.Table:
-        """Work a query out once, for those that build on it; the table is this source's own and ends with it."""
+    @property
+    def is_fresh(self) -> bool:
+        """Every row is to be read, whatever sums there are."""
         ...
 
-    def keeper(self) -> "Keeper | None":
-        """Where rollups of it are kept; None if every report reads all."""
+    def fetch(self, query: "Query") -> Columns: ...
+
+    def hold(self, name: str, query: "Query | None" = None) -> None:
+        """Work a query out once, for those that build on it; the table is this source's own and ends with it.
+
+        Args:
+            query: By default the one of this name.
+        """
+        ...
+
+    def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        """Hold a table of these columns, of whole numbers or of text."""
         ...
 
     def close(self) -> None: ...
@@ -145,17 +154,9 @@ tables = {kind.table: kind for kind in Record.__subclasses__()}
 
 def column_types(name: str) -> dict[str, str]:
     """Column names of a table with `string`, `int64` or `float64`, in order."""
+    if name in SUMS:
+        return dict(SUMS[name])
     return {field.name: _ibis_type(field.type) for field in dataclasses.fields(tables[name])}
-
-
-def table(name: str) -> ir.Table:
-    """The unbound table of this name, with the columns of its record."""
-    return ibis.table(ibis.schema(column_types(name)), name=name)
-
-
-def held(name: str, expression: ir.Table) -> ir.Table:
-    """The unbound table of a result that a source holds."""
-    return ibis.table(expression.schema(), name=name)
 
 
 ROWS_AT_ONCE = 20_000
@@ -165,36 +166,32 @@ class SqliteSource:
     """One person's database, read only.
 
     Args:
-        fresh: Read every row, whatever an earlier report has kept.
+        fresh: Read every row, whatever sums there are.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        self._is_fresh = fresh
+        self.is_fresh = fresh
         self._store = Store(path, readonly=True)
         self.place = str(path)
         # One state of the file for the whole report, whatever is written meanwhile.
         self._store.db.conn.execute("BEGIN")
 
-    def fetch(self, expression: ir.Table) -> Columns:
+    def fetch(self, query: "Query") -> Columns:
         try:
-            cursor = self._execute(str(ibis.to_sql(expression, dialect="sqlite")))
+            cursor = self._execute(statement(query, "sqlite"))
             return Columns.of_batches([column[0] for column in cursor.description], self._batches(cursor))
         except sqlite3.Error as fault:
             raise self._explained(fault) from fault
 
-    def hold(self, name: str, expression: ir.Table) -> ir.Table:
-        # Temporary tables are the connection's own, so a file that is open for reading only allows them.
+    def hold(self, name: str, query: "Query | None" = None) -> None:
         try:
-            self._execute(f'DROP TABLE IF EXISTS temp."{name}"')
-            self._execute(f'CREATE TEMP TABLE "{name}" AS {ibis.to_sql(expression, dialect="sqlite")}')
+            hold(self._store.db.conn, name, statement(query if query is not None else name, "sqlite"))
         except sqlite3.Error as fault:
             raise self._explained(fault) from fault
-        return held(name, expression)
 
-    def keeper(self) -> "Keeper | None":
-        from analysis.kept import SqliteKeeper
-
-        return None if self._is_fresh else SqliteKeeper(self._store.path, self._store.db.conn)
+    def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
+        lists = {key: column.tolist() if isinstance(column, np.ndarray) else column for key, column in columns.items()}
+        put(self._store.db.conn, name, lists)
 
     def _execute(self, statement: str) -> sqlite3.Cursor:
         return self._store.db.conn.execute(statement)

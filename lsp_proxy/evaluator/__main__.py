@@ -24,6 +24,7 @@ from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 from pygls.uris import to_fs_path
 
 from analysis.store import Store, Writer
+from analysis.summing import SESSIONS_AT_ONCE, sum_up_finished
 from codetrial import config as configuration
 from codetrial.arms import build
 from codetrial.clock import now_ns
@@ -109,6 +110,8 @@ async def _serve(options: Options, link_fd: int | None) -> int:
             )
             reason = await reception.serve(reader, links)
         reception.close(reason)
+    # The editor has gone, so nobody waits; a report will then not have to read what this session did row by row.
+    sum_up_finished(path, most=SESSIONS_AT_ONCE)
     return 0
 
 
