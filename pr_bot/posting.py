@@ -15,7 +15,7 @@ from pr_bot.github import Api, Forbidden, GitHubError, Pull, RateLimited, Refuse
 from pr_bot.packing import Coverage
 from pr_bot.render import Folded, finding_text, last_marker, review_body, with_marker
 
-__all__ = ["CHECK_NAME", "Draft", "Posted", "draft_review", "post_review", "report_state"]
+__all__ = ["CHECK_NAME", "Draft", "Posted", "draft_review", "post_review", "report_state", "show_quietly"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     comments: list[dict[str, Any]]
     body_alone: str
     """The same review with everything folded into the body, for where GitHub refuses its lines."""
+    notices: tuple[str, ...] = ()
+    has_news: bool = True
+    """False: it says no more than that the change was read, which is no reason to send anybody a message."""
 
 
 class Posted(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +46,24 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
     comments: dict[str, int]
     """Comment ids by marker; folded findings have none."""
     how: str
-    """`review`, `body` (lines were refused), `check`, or `summary`."""
+    """`review`, `body` (lines were refused), `check`, `summary`, or `none`."""
 
 
 def draft_review(
-    planned: Plan, *, commit: str, marker: str, seed: str, coverage: Coverage, notices: tuple[str, ...]
+    planned: Plan,
+    *,
+    commit: str,
+    marker: str,
+    seed: str,
+    coverage: Coverage,
+    notices: tuple[str, ...],
+    told_before: tuple[str, ...] = (),
 ) -> Draft:
+    """The review as it will be posted.
+
+    Args:
+        told_before: Notices of earlier reviews of the pull request.
+    """
     folded = [Folded(finding, marker_id(seed, finding.id)) for finding in planned.folded]
     everything = [*(Folded(finding, marker_id(seed, finding.id)) for finding in planned.inline), *folded]
     return Draft(
@@ -57,6 +72,8 @@ def draft_review(
         body=review_body(inline=len(planned.inline), folded=folded, coverage=coverage, notices=notices, marker=marker),
         comments=[_comment(finding, marker_id(seed, finding.id)) for finding in planned.inline],
         body_alone=review_body(inline=0, folded=everything, coverage=coverage, notices=notices, marker=marker),
+        notices=notices,
+        has_news=bool(everything or set(notices) - set(told_before)),
     )
 
 
@@ -135,16 +152,37 @@ def _ids(comments: list[ReviewComment]) -> dict[str, int]:
     return {marker: comment.id for comment in comments if (marker := last_marker(comment.body)) is not None}
 
 
+def show_quietly(api: Api, pull: Pull, draft: Draft, *, run: str) -> Posted | None:
+    """Say in the check, or on the workflow's own page, that the change was read; None where neither can be written.
+
+    Raises:
+        GitHubError: the check could be written, only not now.
+    """
+    try:
+        report_state(api, pull, run=run, title="Reviewed", summary=draft.body, conclusion="neutral")
+    except Forbidden:
+        if not _on_the_workflows_page(draft.body):
+            return None
+        return Posted(review=None, comments={}, how="summary")
+    return Posted(review=None, comments={}, how="check")
+
+
+def _on_the_workflows_page(text: str) -> bool:
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary:
+        return False
+    with Path(summary).open("a", encoding="utf-8") as page:
+        page.write(f"## {CHECK_NAME}\n\n{text}\n")
+    return True
+
+
 def _show_elsewhere(api: Api, pull: Pull, draft: Draft, why: Forbidden) -> Posted:
     """Where comments are forbidden, as on a fork's read-only token: a check, or at least the workflow's own page."""
     try:
         report_state(api, pull, run=draft.marker, title="Review", summary=draft.body_alone, conclusion="neutral")
     except GitHubError as fault:
-        summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        if not summary:
+        if not _on_the_workflows_page(draft.body_alone):
             raise why from fault
-        with Path(summary).open("a", encoding="utf-8") as page:
-            page.write(f"## {CHECK_NAME}\n\n{draft.body_alone}\n")
         return Posted(review=None, comments={}, how="summary")
     return Posted(review=None, comments={}, how="check")
 

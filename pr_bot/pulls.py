@@ -27,7 +27,7 @@ from pr_bot.github import Api, Forbidden, GitHubError, Missing, Pull, Refused
 from pr_bot.guard import Guard
 from pr_bot.isolated import IsolatedReviewer
 from pr_bot.lines import line_hashes
-from pr_bot.posting import Draft, Posted, draft_review, post_review, report_state
+from pr_bot.posting import Draft, Posted, draft_review, post_review, report_state, show_quietly
 from pr_bot.recording import ReviewTrial, freeze_reviews, review_records, session_record
 from pr_bot.render import markers
 from pr_bot.review import Reviewer
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 class Result(StrEnum):
     POSTED = "posted"
+    NOTHING_TO_POST = "nothing_to_post"
+    """Reviewed; the check says so."""
     SKIPPED = "skipped"
     FAILED = "failed"
 
@@ -79,7 +81,8 @@ class Bot:
         """Review the head of a pull request once, however often this is called.
 
         Args:
-            is_asked: A person asked for it: drafts and paused pull requests are then reviewed as well.
+            is_asked: A person asked for it: drafts and paused pull requests are then reviewed as well, and where there
+                is nothing to say they are told so.
 
         Raises:
             GitHubError: something that another try may mend.
@@ -92,8 +95,9 @@ class Bot:
         try:
             if pending:
                 # A review of this head was finished and not posted: a killed worker, or GitHub was away.
-                return self._post(api, pull, msgspec.json.decode(pending[0]["draft"], type=Draft))
-            return self._review_afresh(api, pull)
+                draft = msgspec.json.decode(pending[0]["draft"], type=Draft)
+                return self._post(api, pull, draft, is_asked=is_asked)
+            return self._review_afresh(api, pull, is_asked=is_asked)
         except (ConfigError, GitError) as fault:
             self._tell(api, pull, "Not reviewed", str(fault))
             return Done(result=Result.FAILED, detail=f"{pull.key}: {fault}")
@@ -143,7 +147,7 @@ class Bot:
             return f"it has had {len(heads)} reviews, the most that max_reviews_per_pull allows."
         return None
 
-    def _review_afresh(self, api: Api, pull: Pull) -> Done:
+    def _review_afresh(self, api: Api, pull: Pull, *, is_asked: bool) -> Done:
         repository = self.fetch(api, pull)
         own, wants = repository_settings(self._base_text(api, repository, pull, REPOSITORY_FILE), self.settings)
         if not wants:
@@ -177,7 +181,7 @@ class Bot:
         if len(failed) == len(ArmLabel):
             # Nothing to compare and nothing to post; the attempts are recorded as what they are.
             return self._give_up(api, pull, reviewed)
-        return self._post(api, pull, draft)
+        return self._post(api, pull, draft, is_asked=is_asked)
 
     def _give_up(self, api: Api, pull: Pull, reviewed: Reviewed) -> Done:
         answers = [review.answer for review in reviewed.reviews.values()]
@@ -266,7 +270,7 @@ class Bot:
         self.store.append(*rows)
         draft = draft_review(
             reviewed.plan, commit=pull.head_sha, marker=run, seed=seed, coverage=reviewed.packed.coverage,
-            notices=reviewed.notices,
+            notices=reviewed.notices, told_before=tuple(json.loads(self.state.seen(pull.key, "notices") or "[]")),
         )  # fmt: skip
         posted = [*reviewed.plan.inline, *reviewed.plan.folded]
         ranks = {finding.id: rank for rank, finding in enumerate(posted)}
@@ -291,7 +295,10 @@ class Bot:
 
     # --- posting -----------------------------------------------------------------------------------------------
 
-    def _post(self, api: Api, pull: Pull, draft: Draft) -> Done:
+    def _post(self, api: Api, pull: Pull, draft: Draft, *, is_asked: bool) -> Done:
+        if not draft.has_news and not is_asked and (shown := self._show_quietly(api, pull, draft)) is not None:
+            self._mark_posted(pull, shown)
+            return Done(result=Result.NOTHING_TO_POST, detail=f"{pull.key}: nothing to post ({shown.how}).")
         try:
             posted = post_review(api, pull, draft, sleep=self.sleep)
         except Refused:
@@ -307,8 +314,16 @@ class Bot:
             return Done(result=Result.SKIPPED, detail=f"{pull.key}: its head changed during the review.")
         self._expose(pull, posted, draft)
         self._mark_posted(pull, posted)
+        self.state.note(pull.key, "notices", json.dumps(draft.notices))
         self._tell(api, pull, "Reviewed", _summary(posted, draft))
         return Done(result=Result.POSTED, detail=f"{pull.key}: {len(draft.comments)} comments ({posted.how}).")
+
+    def _show_quietly(self, api: Api, pull: Pull, draft: Draft) -> Posted | None:
+        """Without a review, which would be a message to everybody at each push; None: it takes one, the first time."""
+        shown = show_quietly(api, pull, draft, run=self._check_id(pull))
+        if shown is None and self.state.rows("SELECT 1 FROM head WHERE pull = ? AND posted IS NOT NULL", pull.key):
+            shown = Posted(review=None, comments={}, how="none")
+        return shown
 
     def _expose(self, pull: Pull, posted: Posted, draft: Draft) -> None:
         """What people can really see, by the ids that GitHub gave it."""
@@ -359,12 +374,19 @@ class Bot:
             detail=json.dumps(dict(detail)), happened_ns=now_ns(), happened_at=utc_text(),
         )  # fmt: skip
 
+    def _check_id(self, pull: Pull) -> str:
+        return marker_id(self.trial.trial.seed, f"check:{pull.key}@{pull.head_sha}")
+
     def _tell(self, api: Api, pull: Pull, title: str, summary: str, *, is_finished: bool = True) -> None:
         """Show the state where a person looks. Without the permission for it, the log must do."""
-        run = marker_id(self.trial.trial.seed, f"check:{pull.key}@{pull.head_sha}")
         try:
             report_state(
-                api, pull, run=run, title=title, summary=summary, conclusion="neutral" if is_finished else None
+                api,
+                pull,
+                run=self._check_id(pull),
+                title=title,
+                summary=summary,
+                conclusion="neutral" if is_finished else None,
             )
         except GitHubError as fault:
             logger.info("%s: %s (%s)", pull.key, title, fault)

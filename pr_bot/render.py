@@ -66,7 +66,8 @@ def review_body(
 ) -> str:
     """The body of the one review: what it covers, what had no line of its own, and the review's marker."""
     total = inline + len(folded)
-    parts = ["No findings." if total == 0 else f"{total} finding{'s' if total != 1 else ''}."]
+    # Not "no findings": some may have been held back.
+    parts = ["No comments on this change." if total == 0 else f"{total} finding{'s' if total != 1 else ''}."]
     parts.extend(notices)
     parts.append(_coverage_text(coverage))
     tail = with_marker("", marker)

@@ -102,7 +102,7 @@ def test_hostile_file_names_carry_comments_like_any_other(scene: Scene) -> None:
     pr = scene.hub.open_pull(repo, dict.fromkeys(HOSTILE_NAMES, AFTER))
     said = [{**WRONG, "path": name, "title": f"{word} is added wrongly", "body": f"Reason {word} {word}"}
             for name, word in zip(HOSTILE_NAMES, "abcdefghijklmnopq", strict=True)]  # fmt: skip
-    bot = scene.bot(said, [], post_share=1.0, max_inline=12)
+    bot = scene.bot(said, [], max_inline=12)
     with closing(bot), scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         exposed = bot.store.rows("SELECT count(*) AS n FROM exposure")[0]["n"]
@@ -121,7 +121,7 @@ def test_a_hostile_name_in_a_renamed_and_in_a_deleted_file(scene: Scene) -> None
     pr = scene.hub.open_pull(repo, {"old `name`.py": None, "new <b>.py": after, "gone @x.py": None})
     renamed = finding(path="old `name`.py", side="LEFT", start_line=4, end_line=4, quote="total =+ v", title="Old line")
     deleted = finding(path="gone @x.py", side="LEFT", start_line=1, end_line=2, quote="def mean(values):", title="Gone")
-    with closing(scene.bot([renamed], [deleted], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([renamed], [deleted])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert sorted((c.path, c.side, c.start_line, c.line) for c in pr.comments) == [
         ("gone @x.py", "LEFT", 1, 2), ("new <b>.py", "LEFT", None, 4)]  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_406_for_a_diff_too_large_is_seen_on_the_pull_request(
 def test_a_change_of_more_than_300_files_is_read_by_git_where_the_api_would_say_406(scene: Scene) -> None:
     repo = scene.hub.repository("octo/app", {"app.py": BEFORE})
     pr = scene.hub.open_pull(repo, {"app.py": AFTER, **{f"d/{n}.txt": "x\n" for n in range(310)}})
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert [comment.line for comment in pr.comments] == [4]
 
@@ -170,7 +170,7 @@ def test_the_apis_own_gaps_are_stated_where_git_cannot_help(scene: Scene, monkey
         repo, {"app.py": AFTER, "logo.png": b"\0\1\2", "old.py": None, "new name.py": AFTER.replace("=+", "+=")}
     )
     renamed = finding(path="new name.py", start_line=4, end_line=4, quote="total += v", title="Now it adds")
-    with closing(scene.bot([WRONG], [renamed], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [renamed])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert sorted((c.path, c.line) for c in pr.comments) == [("app.py", 4), ("new name.py", 4)]
     assert "`logo.png` (no patch from GitHub: binary or too large)" in pr.reviews[0].body
@@ -181,7 +181,7 @@ def test_a_base_branch_that_is_gone_is_reviewed_by_its_commit(scene: Scene, pull
     repo, pr = pull
     repo.base_commit(pr)
     repo.git("update-ref", "-d", "refs/heads/main")
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert [comment.line for comment in pr.comments] == [4]
 
@@ -216,7 +216,7 @@ def test_a_forced_push_during_the_review_overtakes_it_and_the_new_head_gets_its_
     scene: Scene, pull: tuple[Repo, Pull]
 ) -> None:
     repo, pr = pull
-    bot = scene.bot([WRONG], [], post_share=1.0)
+    bot = scene.bot([WRONG], [])
     start = repo.git("rev-parse", "main")
     during(scene, lambda: scene.hub.set_head(repo, pr, repo.write(start, {"app.py": AFTER + "# more\n"}, "Rebased")))
     with closing(bot), scene.api() as api:
@@ -231,7 +231,7 @@ def test_a_forced_push_during_the_review_overtakes_it_and_the_new_head_gets_its_
 def test_a_revoked_permission_is_seen_where_it_can_still_be_seen(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
     scene.hub.fail("GET", r"/pulls/1/reviews$", 403, times=99, message="Resource not accessible by integration")
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         assert bot.store.rows("SELECT json_extract(detail, '$.how') AS how FROM incident") == [{"how": "check"}]
     assert pr.reviews == []
@@ -240,7 +240,7 @@ def test_a_revoked_permission_is_seen_where_it_can_still_be_seen(scene: Scene, p
 
 
 def test_without_any_permission_left_the_job_says_so(scene: Scene, pull: tuple[Repo, Pull]) -> None:
-    bot = scene.bot([WRONG], [], post_share=1.0)
+    bot = scene.bot([WRONG], [])
     with (
         closing(bot),
         scene.api(permissions={"contents": "read"}) as api,
@@ -263,7 +263,7 @@ def test_each_way_to_say_too_much_is_waited_for(
     scene: Scene, pull: tuple[Repo, Pull], status: int, headers: dict[str, str], waits: float
 ) -> None:
     scene.hub.fail("POST", r"/pulls/1/reviews$", status, headers=headers, message="Slow down")
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert scene.slept == [waits]
     assert len(pull[1].reviews) == 1
@@ -274,7 +274,7 @@ def test_a_failing_read_is_repeated_and_a_failing_check_does_not_stop_the_review
 ) -> None:
     scene.hub.fail("GET", r"/pulls/1$", 502)
     scene.hub.fail("*", r"/check-runs", 500, times=99)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert len(pull[1].reviews) == 1
 
@@ -370,7 +370,7 @@ def test_a_review_longer_than_github_takes_says_what_it_left_out(scene: Scene) -
                 title=f"{arm}{n} is wrong", body=f"{arm}word{n} " * 400, suggestion="(" * 6_000)
         for arm in "a" for n in range(40)
     ]  # fmt: skip
-    bot = scene.bot(long[:20], long[20:], post_share=1.0, max_inline=1)
+    bot = scene.bot(long[:20], long[20:], max_inline=1)
     with closing(bot), scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         exposed = bot.store.rows("SELECT count(*) AS n FROM exposure")[0]["n"]
@@ -399,7 +399,7 @@ def test_secrets_in_a_change_reach_no_model_and_no_page(scene: Scene) -> None:
     pr = scene.hub.open_pull(repo, {"app.py": AFTER + f'TOKEN = "{SECRET}"\nAWS = "{key}"\n'}, body=f"uses {SECRET}")
     said = finding(start_line=6, end_line=6, quote="TOKEN =", title=f"A token: {SECRET}", body=f"Remove {key}",
                    severity="critical", category="security", suggestion=f'TOKEN = "{SECRET}x"')  # fmt: skip
-    bot = scene.bot([said], [], post_share=1.0, arms={"a": {"url": "https://models.example/v1"}})
+    bot = scene.bot([said], [], arms={"a": {"url": "https://models.example/v1"}})
     with closing(bot), scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     prompt = scene.arms["alpha"].prompts[0]
@@ -414,7 +414,7 @@ def test_logs_hold_no_token_and_no_code_at_their_most_talkative(
     scene.hub.fail(
         "POST", r"/pulls/1/reviews$", 422, message="Unprocessable Entity", errors=["Line could not be resolved"]
     )
-    with caplog.at_level(logging.DEBUG), closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with caplog.at_level(logging.DEBUG), closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         token = api.token()
         bot.review(api, "octo/app", 1)
     ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("pr_bot"))
@@ -428,7 +428,7 @@ def test_the_store_keeps_no_name_and_without_leave_no_text(
     scene: Scene, pull: tuple[Repo, Pull], tmp_path: Path, how: str
 ) -> None:
     scene.hub.open_pull(pull[0], {"app.py": AFTER}, by="gwendolyn")
-    bot = scene.bot([WRONG], [], more=f'[store]\nstore_text = "{how}"\n', post_share=1.0)
+    bot = scene.bot([WRONG], [], more=f'[store]\nstore_text = "{how}"\n')
     with closing(bot), scene.api() as api:
         assert bot.review(api, "octo/app", 2).result is Result.POSTED
         assert bot.store.rows("SELECT count(*) AS n FROM text")[0]["n"] == 0
@@ -458,7 +458,7 @@ def test_the_bot_says_nothing_to_github_but_reviews_checks_and_comments(
     from pr_bot import collecting, threads
 
     assert "mutation" not in threads.THREADS_QUERY
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
         collecting.collect(bot, api)
     written = {(call.method, re.sub(r"\d+", "N", call.path)) for call in scene.hub.calls if call.method != "GET"}
@@ -491,7 +491,7 @@ def test_a_line_range_is_posted_with_both_ends_and_a_single_line_with_one(
     scene: Scene, pull: tuple[Repo, Pull]
 ) -> None:
     both = finding(start_line=2, end_line=4, quote="total = 0", title="The loop could be sum")
-    with closing(scene.bot([both], [WRONG], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([both], [WRONG])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert sorted((c.start_line or 0, c.line or 0) for c in pull[1].comments) == [(0, 4), (2, 4)]
 

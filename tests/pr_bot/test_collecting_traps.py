@@ -21,7 +21,7 @@ HEAD_LINE = LINE - 3
 
 @pytest.fixture
 def posted(scene: Scene) -> Iterator[Reviewed]:
-    yield from reviewed(scene, post_share=1.0)
+    yield from reviewed(scene)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def on_context(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Review
     context = finding(start_line=HEAD_LINE, end_line=HEAD_LINE, quote="def mean(values):", title="It has no types",
                       body="Callers have to guess.")  # fmt: skip
     monkeypatch.setattr(test_collecting, "WRONG", context)
-    yield from reviewed(scene, post_share=1.0)
+    yield from reviewed(scene)
 
 
 def merge_main_in(case: Reviewed, old: str, new: str) -> None:
@@ -100,7 +100,7 @@ def test_half_of_a_suggestion_is_a_change_and_not_a_commitment(scene: Scene, mon
 
     two = {**WRONG, "suggestion": "        total += v\n        count += 1"}
     monkeypatch.setattr(test_collecting, "WRONG", two)
-    for case in reviewed(scene, post_share=1.0):
+    for case in reviewed(scene):
         case.edit("        total =+ v", "        total += v")
         rules = case.collect()
         assert "lines_changed" in rules
@@ -114,7 +114,7 @@ def test_a_suggestion_that_stands_beside_the_line_already_proves_nothing(
 
     there = {**WRONG, "suggestion": "    for v in values:"}
     monkeypatch.setattr(test_collecting, "WRONG", there)
-    for case in reviewed(scene, post_share=1.0):
+    for case in reviewed(scene):
         case.edit("def other():", "def another():")
         assert not any(rule.startswith("committed") for rule in case.collect())
 
@@ -200,7 +200,7 @@ def test_five_hundred_open_pull_requests_fit_into_the_hourly_limit(scene: Scene,
     first = scene.hub.open_pull(repo, {"app.py": AFTER})
     for _ in range(pulls - 1):
         scene.hub.open_pull(repo, {}, head=first.head)
-    bot, api = scene.bot([WRONG], [OTHER], post_share=1.0), scene.api()
+    bot, api = scene.bot([WRONG], [OTHER]), scene.api()
     try:
         assert bot.review(api, "octo/app", 1).detail
         for number in range(2, pulls + 1):

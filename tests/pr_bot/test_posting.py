@@ -38,7 +38,7 @@ def submitted(pull: Pull) -> list[Review]:
 
 def test_both_arms_findings_arrive_as_one_comment_review(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
-    with closing(scene.bot([WRONG], [EMPTY], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [EMPTY])) as bot, scene.api() as api:
         done = bot.review(api, "octo/app", 1)
         assert done.result is Result.POSTED, done
         [review] = submitted(pr)
@@ -70,7 +70,7 @@ def test_held_back_findings_are_recorded_and_not_posted(scene: Scene, pull: tupl
 def test_a_lost_answer_never_posts_twice(scene: Scene, pull: tuple[Repo, Pull], status: int) -> None:
     _, pr = pull
     scene.hub.fail("POST", POST, status, after=True)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         assert bot.store.rows("SELECT count(*) AS n FROM exposure")[0]["n"] == 1
     assert len(submitted(pr)) == 1
@@ -79,7 +79,7 @@ def test_a_lost_answer_never_posts_twice(scene: Scene, pull: tuple[Repo, Pull], 
 
 def test_a_failure_before_the_work_is_tried_again(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     scene.hub.fail("POST", POST, 502, times=2)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert len(submitted(pull[1])) == 1
     assert scene.slept == [1.0, 2.0]
@@ -87,7 +87,7 @@ def test_a_failure_before_the_work_is_tried_again(scene: Scene, pull: tuple[Repo
 
 def test_when_github_stays_away_the_same_draft_is_posted_later(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     scene.hub.fail("POST", POST, 503, times=3)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         with pytest.raises(Unavailable):
             bot.review(api, "octo/app", 1)
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
@@ -108,7 +108,7 @@ def test_a_limit_is_waited_for_whatever_its_status(
     scene: Scene, pull: tuple[Repo, Pull], status: int, headers: dict[str, str], message: str, errors: list[Any] | None
 ) -> None:
     scene.hub.fail("POST", POST, status, headers=headers, message=message, errors=errors)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert scene.slept == [7.0]
     assert len(submitted(pull[1])) == 1
@@ -116,7 +116,7 @@ def test_a_limit_is_waited_for_whatever_its_status(
 
 def test_a_long_limit_goes_back_to_the_queue(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     scene.hub.fail("POST", POST, 429, headers={"Retry-After": "900"})
-    bot = scene.bot([WRONG], [], post_share=1.0)
+    bot = scene.bot([WRONG], [])
     with closing(bot), scene.api() as api, pytest.raises(RateLimited) as limit:
         bot.review(api, "octo/app", 1)
     assert limit.value.retry_after_s == 900
@@ -124,7 +124,7 @@ def test_a_long_limit_goes_back_to_the_queue(scene: Scene, pull: tuple[Repo, Pul
 
 def test_a_refused_line_does_not_lose_the_review(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     scene.hub.fail("POST", POST, 422, message="Unprocessable Entity", errors=["Line could not be resolved"])
-    with closing(scene.bot([WRONG], [EMPTY], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [EMPTY])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     [review] = submitted(pull[1])
     assert "assigns instead of adding" in review.body
@@ -135,7 +135,7 @@ def test_a_refused_line_does_not_lose_the_review(scene: Scene, pull: tuple[Repo,
 def test_a_pending_review_of_a_killed_run_is_removed_first(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     _, pr = pull
     pr.reviews.append(Review(7, scene.hub.user("codetrial[bot]"), "", "PENDING", pr.head, None))
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert [review.state for review in pr.reviews] == ["COMMENTED"]
 
@@ -143,7 +143,7 @@ def test_a_pending_review_of_a_killed_run_is_removed_first(scene: Scene, pull: t
 def test_a_persons_own_draft_review_is_left_alone(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     _, pr = pull
     pr.reviews.append(Review(7, scene.hub.user("grace"), "my draft", "PENDING", pr.head, None))
-    bot = scene.bot([WRONG], [], post_share=1.0)
+    bot = scene.bot([WRONG], [])
     with closing(bot), scene.api("grace") as api, pytest.raises(Refused, match="one pending review"):
         bot.review(api, "octo/app", 1)
     assert [review.body for review in pr.reviews] == ["my draft"]
@@ -152,7 +152,7 @@ def test_a_persons_own_draft_review_is_left_alone(scene: Scene, pull: tuple[Repo
 def test_a_read_only_token_of_a_fork_shows_the_review_in_a_check(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
     token = {"contents": "read", "pull_requests": "read", "checks": "write"}
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api(permissions=token) as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api(permissions=token) as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         assert bot.store.rows("SELECT kind FROM incident") == [{"kind": "shown_elsewhere"}]
         assert bot.store.rows("SELECT count(*) AS n FROM exposure")[0]["n"] == 0
@@ -165,14 +165,14 @@ def test_without_any_write_permission_the_workflows_own_page_shows_it(
 ) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     token = {"contents": "read", "pull_requests": "read"}
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api(permissions=token) as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api(permissions=token) as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert "assigns instead of adding" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_push_posts_only_what_is_new(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
-    with closing(scene.bot([WRONG], [EMPTY], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [EMPTY])) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
         before = [(c.id, c.body) for c in pr.comments]
         scene.hub.push(repo, pr, {"app.py": "# moved down\n\n" + AFTER + "\n\nprint(mean([]))\n"})
@@ -188,19 +188,84 @@ def test_a_push_posts_only_what_is_new(scene: Scene, pull: tuple[Repo, Pull]) ->
     assert [c.line for c in pr.comments[len(before) :]] == [10]
 
 
+def test_nothing_to_say_is_said_by_the_check_and_sends_nobody_a_message(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    repo, pr = pull
+    with closing(scene.bot([], [])) as bot, scene.api() as api:
+        for _ in range(2):
+            assert bot.review(api, "octo/app", 1).result is Result.NOTHING_TO_POST
+            assert bot.review(api, "octo/app", 1).result is Result.SKIPPED, "it has been reviewed"
+            scene.hub.push(repo, pr, {"app.py": (repo.text(pr.head, "app.py") or "") + "# more\n"})
+        assert bot.store.rows("SELECT count(*) AS n FROM attempt")[0]["n"] == 4
+    assert pr.reviews == []
+    outputs = [run["output"] for run in repo.check_runs]
+    assert [output["title"] for output in outputs] == ["Reviewed", "Reviewed"]
+    assert "No comments on this change.\n\nReviewed all 5 changed lines." in outputs[0]["summary"]
+
+
+def test_a_push_that_brings_nothing_new_is_answered_by_the_check_alone(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    repo, pr = pull
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
+        bot.review(api, "octo/app", 1)
+        scene.hub.push(repo, pr, {"app.py": AFTER + "# more\n"})
+        assert bot.review(api, "octo/app", 1).result is Result.NOTHING_TO_POST
+    assert len(submitted(pr)) == 1
+
+
+def test_who_asks_is_answered_though_there_is_nothing_to_say(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    with closing(scene.bot([], [])) as bot, scene.api() as api:
+        assert bot.review(api, "octo/app", 1, is_asked=True).result is Result.POSTED
+    assert submitted(pull[1])[0].body.startswith("No comments on this change.")
+
+
+def test_without_the_permission_for_checks_nothing_to_say_is_said_once(scene: Scene, pull: tuple[Repo, Pull]) -> None:
+    repo, pr = pull
+    token = {"contents": "read", "pull_requests": "write"}
+    with closing(scene.bot([], [])) as bot, scene.api(permissions=token) as api:
+        assert bot.review(api, "octo/app", 1).result is Result.POSTED
+        scene.hub.push(repo, pr, {"app.py": AFTER + "# more\n"})
+        assert bot.review(api, "octo/app", 1).result is Result.NOTHING_TO_POST
+    assert len(submitted(pr)) == 1
+
+
+def test_a_check_that_cannot_be_written_just_now_is_tried_again_and_no_review_takes_its_place(
+    scene: Scene, pull: tuple[Repo, Pull]
+) -> None:
+    repo, pr = pull
+    with closing(scene.bot([], [])) as bot, scene.api() as api:
+        scene.hub.fail("*", r"/check-runs", 500, times=99)
+        with pytest.raises(Unavailable):
+            bot.review(api, "octo/app", 1)
+        scene.hub.faults.clear()
+        assert bot.review(api, "octo/app", 1).result is Result.NOTHING_TO_POST
+        assert len(scene.arms["alpha"].prompts) == 1
+    assert (pr.reviews, repo.check_runs[-1]["output"]["title"]) == ([], "Reviewed")
+
+
+def test_a_warning_about_what_cannot_be_seen_is_news_once(scene: Scene) -> None:
+    repo = scene.hub.repository("octo/app", {"app.py": BEFORE})
+    pr = scene.hub.open_pull(repo, {"app.py": AFTER + "admin = '\u202e'\n"})
+    with closing(scene.bot([], [])) as bot, scene.api() as api:
+        assert bot.review(api, "octo/app", 1).result is Result.POSTED
+        scene.hub.push(repo, pr, {"app.py": (repo.text(pr.head, "app.py") or "") + "# more\n"})
+        assert bot.review(api, "octo/app", 1).result is Result.NOTHING_TO_POST
+    [review] = submitted(pr)
+    assert "what you see may not be what runs" in review.body
+
+
 def test_a_force_push_is_reviewed_from_git_alone(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
         start = repo.git("rev-parse", "main")
         scene.hub.set_head(repo, pr, repo.write(start, {"app.py": AFTER + "# rebased\n"}, "Rebased"))
+        scene.arms["beta"].findings = [EMPTY]
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert len(submitted(pr)) == 2
-    assert len(pr.comments) == 1
+    assert len(pr.comments) == 2
 
 
 def test_an_arm_that_fails_does_not_stop_the_other(scene: Scene, pull: tuple[Repo, Pull]) -> None:
-    with closing(scene.bot(AttemptStatus.TIMEOUT, [EMPTY], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot(AttemptStatus.TIMEOUT, [EMPTY])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         statuses = bot.store.rows("SELECT label, status FROM attempt ORDER BY label")
     assert statuses == [{"label": "A", "status": "timeout"}, {"label": "B", "status": "ok"}]
@@ -269,7 +334,7 @@ def test_where_git_cannot_fetch_the_change_is_read_from_the_api(
         raise GitError("no network for git")
 
     monkeypatch.setattr(Repository, "fetch", fail)
-    with closing(scene.bot([WRONG], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([WRONG], [])) as bot, scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
     assert [c.line for c in pull[1].comments] == [4]
 
@@ -277,7 +342,7 @@ def test_where_git_cannot_fetch_the_change_is_read_from_the_api(
 def test_markers_are_opaque_and_stand_last(scene: Scene, pull: tuple[Repo, Pull], tmp_path: Path) -> None:
     forged = finding(start_line=4, end_line=4, quote="total =+ v", title="x <!-- codetrial:1:" + "0" * 24 + " -->",
                      body="y\n<!-- codetrial:1:" + "1" * 24 + " -->")  # fmt: skip
-    with closing(scene.bot([forged], [], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([forged], [])) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
     [comment] = pull[1].comments
     with Store(tmp_path / "store.db", readonly=True) as store:
@@ -290,7 +355,7 @@ def test_markers_are_opaque_and_stand_last(scene: Scene, pull: tuple[Repo, Pull]
 
 def test_over_budget_drops_both_arms_and_says_so_on_the_pull_request(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     repo, pr = pull
-    bot = scene.bot([WRONG], [EMPTY], more="[budget.a]\ntokens = 10\n", post_share=1.0)
+    bot = scene.bot([WRONG], [EMPTY], more="[budget.a]\ntokens = 10\n")
     with closing(bot), scene.api() as api:
         assert bot.review(api, "octo/app", 1).result is Result.POSTED
         scene.hub.push(repo, pr, {"app.py": AFTER + "# more\n"})
@@ -312,7 +377,7 @@ def test_a_review_that_would_cost_too_much_is_not_asked_of_either_arm(scene: Sce
 def test_what_privacy_rules_exclude_is_sent_to_no_arm_and_stated(scene: Scene) -> None:
     repo = scene.hub.repository("octo/app", {"app.py": BEFORE, "secret/plan.py": "x = 1\n", ".env": "A=1\n"})
     pr = scene.hub.open_pull(repo, {"app.py": AFTER, "secret/plan.py": "launch = 2027\n", ".env": "TOKEN=hush\n"})
-    bot = scene.bot([WRONG], [], more='[privacy]\nexclude_paths = ["secret/"]\n', post_share=1.0)
+    bot = scene.bot([WRONG], [], more='[privacy]\nexclude_paths = ["secret/"]\n')
     with closing(bot), scene.api() as api:
         bot.review(api, "octo/app", 1)
     prompt = scene.arms["alpha"].prompts[0].user

@@ -20,7 +20,7 @@ def test_both_members_of_a_shared_finding_name_the_one_draw(scene: Scene) -> Non
                    body="Only the last value is kept.")  # fmt: skip
     other = finding(start_line=5, end_line=5, quote="return total", title="Division by zero", body="Empty lists raise.")
     scene.hub.open_pull(scene.hub.repository("octo/app", {"app.py": BEFORE}), {"app.py": AFTER})
-    with closing(scene.bot([same], [same, other], post_share=1.0)) as bot, scene.api() as api:
+    with closing(scene.bot([same], [same, other])) as bot, scene.api() as api:
         bot.review(api, "octo/app", 1)
         rows = bot.store.rows(
             "SELECT f.stratum, f.assignment, a.id FROM finding f JOIN assignment a ON a.id = f.assignment"

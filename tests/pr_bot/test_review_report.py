@@ -43,7 +43,7 @@ def said(scene: Scene, *arguments: str) -> dict[str, Any]:
 def test_what_people_did_on_pull_requests_stands_in_the_report(scene: Scene) -> None:
     """Both arms see the wrong line; arm A alone complains about the constant. One request is left open."""
     repos = [scene.hub.repository(f"octo/app{number}", {"app.py": BEFORE}) for number in range(3)]
-    bot, api = scene.bot([WRONG, OTHER], [WRONG], more=PRICES, post_share=1.0), scene.api()
+    bot, api = scene.bot([WRONG, OTHER], [WRONG], more=PRICES), scene.api()
     try:
         pulls = [scene.hub.open_pull(repo, {"app.py": AFTER}) for repo in repos]
         for number, pull in enumerate(pulls):

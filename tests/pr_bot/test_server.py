@@ -30,6 +30,7 @@ from tests.fakehub.hooks import deliver
 from tests.pr_bot.conftest import Scene
 from tests.pr_bot.models import finding
 
+SAID = [finding(start_line=1, end_line=1, quote="x =", title="x should stay two", body="Callers rely on it.")]
 SECRET = b"a secret of the webhook"
 EXAMPLES = Path(__file__).parent / "payloads"
 
@@ -362,7 +363,7 @@ def test_from_a_push_to_a_posted_review_as_an_app(scene: Scene, app: int, state:
         repo.collaborators = {"ada": "write", "mallory": "read"}
         pull = scene.hub.open_pull(repo, {"app.py": "# x\nx = 3\n"})
         assert scene.hub.deliveries[-1]["status_code"] == 202
-        make = lambda: scene.bot(said, [], post_share=1.0)  # noqa: E731
+        make = lambda: scene.bot(said, [])  # noqa: E731
         work_off(scene, state, make)
         assert [c.line for c in pull.comments] == [2]
         assert pull.comments[0].user.login == "codetrial[bot]"
@@ -390,7 +391,7 @@ def test_a_burst_of_pushes_is_reviewed_once(scene: Scene, app: int, state: State
         pull = scene.hub.open_pull(repo, {"app.py": "x = 3\n"})
         for number in range(4):
             scene.hub.push(repo, pull, {"app.py": f"x = {number + 10}\n"})
-        work_off(scene, state, lambda: scene.bot([], []))
+        work_off(scene, state, lambda: scene.bot(SAID, []))
     assert state.counts() == {"done": 1, "superseded": 4}
     assert len(pull.reviews) == 1
 
@@ -449,7 +450,7 @@ def test_a_pull_request_of_which_no_delivery_told_is_found_and_reviewed_once(
     repo = scene.hub.repository("octo/app", {"app.py": "x = 2\n"})
     told, untold, draft = (scene.hub.open_pull(repo, {"app.py": f"x = {n}\n"}, draft=n == 5) for n in (3, 4, 5))
     state.put("review", "octo/app#1", {"repository": "octo/app", "number": 1, "installation": app})
-    make = lambda: scene.bot([], [])  # noqa: E731
+    make = lambda: scene.bot(SAID, [])  # noqa: E731
     work_off(scene, state, make)
     assert [len(pull.reviews) for pull in (told, untold, draft)] == [1, 0, 0]
     for _ in range(2):
@@ -480,7 +481,7 @@ def test_deliveries_late_doubled_and_in_any_order_come_to_the_same(scene: Scene,
         scene.hub.merge(repo, other)
         for event, delivery, data in [*reversed(hook.kept), *hook.kept]:
             deliver(scene.hub, hook, event, delivery, data)
-        work_off(scene, state, lambda: scene.bot([], []))
+        work_off(scene, state, lambda: scene.bot(SAID, []))
     assert [entry["status_code"] for entry in scene.hub.deliveries] == [202] * 4 + [200] * 4
     assert [review.commit_id for review in pull.reviews] == [pull.head]
     assert other.reviews == [], "closed before its opening was heard of"
