@@ -123,6 +123,28 @@ def install(repository: Path, action: str, keys: tuple[str, ...], overwrite: boo
     )
 
 
+@pr.command(epilog="Example:  CODETRIAL_SALT=... codetrial pr unseal store.sealed trial/")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("folder", type=click.Path(path_type=Path))
+def unseal(file: Path, folder: Path) -> None:
+    """Open a store that the GitHub Action has sealed, with the secret CODETRIAL_SALT of that repository."""
+    from pr_bot.sealing import secret_of_the_environment, unseal
+
+    unseal(file, folder, secret_of_the_environment())
+    click.echo(f"Opened {file}; the store is {folder / 'codetrial.db'}.")
+
+
+@pr.command(epilog="Example:  CODETRIAL_SALT=... codetrial pr seal trial/ store.sealed")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def seal(folder: Path, file: Path) -> None:
+    """Close a store, so that it can lie where others read it: what the GitHub Action does after each run."""
+    from pr_bot.sealing import seal, secret_of_the_environment
+
+    seal(folder, file, secret_of_the_environment())
+    click.echo(f"Sealed {folder} into {file}.")
+
+
 @pr.command(epilog="Example:  codetrial pr demo --repository . --keep demo/")
 @click.option("--repository", type=click.Path(path_type=Path, file_okay=False), default=Path(),
               help="Review the last merge of this repository.")  # fmt: skip
