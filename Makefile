@@ -5,9 +5,9 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/dev.txt
 # Not spark: 400 MB and a Java for one slow test, which `make test-all` installs by itself.
-EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore
+EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore --extra pascal
 
-.PHONY: help setup demo test test-all check fix docs bench requirements clean
+.PHONY: help setup demo test test-all test-minimum check fix docs bench requirements clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,6 +34,12 @@ test-all: setup ## All tests, with editors and models
 	PYTHON=$(BIN)/python tests/editors/install.sh
 	$(BIN)/python -m pytest
 
+test-minimum: ## The fast tests on the oldest dependencies that pyproject.toml admits
+	$(PYTHON) -m venv $(VENV)-minimum
+	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/minimum.txt
+	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(VENV)-minimum/bin/python -m pytest -m "not editor and not model and not slow"
+
 check: setup ## Lint, format, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,11 +57,16 @@ docs: setup ## The pages, offline, in docs/_build; a link that leads nowhere end
 bench: setup ## Measure; writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
+
 requirements: ## Pin the dependencies again (needs uv; the files name no index)
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    $(EXTRAS) --group dev --output-file $(REQUIREMENTS) pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	    --group build --constraint $(REQUIREMENTS) --output-file requirements/action.txt pyproject.toml
+	$(COMPILE) --upgrade --generate-hashes $(EXTRAS) --group dev --output-file $(REQUIREMENTS) pyproject.toml
+	$(COMPILE) --generate-hashes --group build --constraint $(REQUIREMENTS) --output-file requirements/action.txt pyproject.toml
+	# The oldest of what we name ourselves, and the newest tools that still work with them.
+	$(COMPILE) --upgrade --resolution lowest-direct $(EXTRAS) pyproject.toml --output-file requirements/oldest.in
+	$(COMPILE) --upgrade --generate-hashes $(EXTRAS) --group test --group build --constraint requirements/oldest.in \
+	    --output-file requirements/minimum.txt pyproject.toml
+	rm requirements/oldest.in
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-minimum .mypy_cache .ruff_cache .pytest_cache .hypothesis

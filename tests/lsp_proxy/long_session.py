@@ -10,29 +10,9 @@ from analysis.store import Store
 from lsp_proxy.demo import language_server, proxy_command
 from lsp_proxy.editor_client import INLINE_EDITOR, EditorClient
 from lsp_proxy.typist import Habits, Pace, Typist
-from tests.codetrial.streaming import Received, Script, StreamingServer, sse_stream
+from tests.codetrial.streaming import Received, Script, StreamingServer
+from tests.lsp_proxy.served_arm import configuration, says
 from tests.lsp_proxy.truth import READY_S, until
-
-CONFIG = """
-[trial]
-name = "long"
-shares = {{ a = 0.45, b = 0.45, none = 0.1 }}
-
-[arms.a]
-api = "openai-completions"
-url = "{url}/v1"
-model = "one"
-template = "prefix-only"
-
-[arms.b]
-api = "ngram"
-
-[editor]
-time_scale = {speed}
-
-[store]
-store_text = "hash"
-"""
 
 PATIENCE_S = 0.2
 """How long the typist really waits for a suggestion: a model does not answer sooner because time is short."""
@@ -66,8 +46,7 @@ class Author:
         text = "" if at < 0 else self.after[at + len(tail) :].split("\n", 1)[0]
         if self._chance.random() < 0.3:
             text = "nobody_wanted(this)"
-        body = {"choices": [{"text": text, "index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
-        return Script(parts=sse_stream(body, "[DONE]"))
+        return says(text)
 
 
 async def replay(folder: Path, repository: Path, *, hours: float, speed: float, seed: int = 3) -> LongSession:
@@ -87,7 +66,11 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
 
     async with StreamingServer() as server:
         server.script = author
-        config.write_text(CONFIG.format(url=server.url, speed=speed))
+        config.write_text(
+            configuration(
+                server.url, name="long", shares=(0.45, 0.45, 0.1), editor={"time_scale": speed}, store_text="hash"
+            )
+        )
         command = proxy_command(language_server(), config=config, store=store, log=folder / "evaluator.log")
         async with EditorClient.started(command, root=work, profile=INLINE_EDITOR, environment=environment) as editor:
 

@@ -11,27 +11,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.codetrial.streaming import StreamingServer
+from tests.lsp_proxy.desk import DECIDED_S, SUGGESTION, Desk, appears, codetrial, program, until
 from tests.lsp_proxy.screen import Screen, screen
-from tests.lsp_proxy.test_neovim import (
-    CONFIG,
-    DECIDED_S,
-    PROGRAM,
-    SUGGESTION,
-    Desk,
-    appears,
-    codetrial,
-    program,
-    says,
-    until,
-)
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(300)]
 
-PATIENT = """
-[editor]
-merge_budget_ms = 3000
-"""
+PATIENT = {"merge_budget_ms": 3000}
 """What is late for one list comes with the next; with this it mostly comes with the first."""
 
 KATERC = """\
@@ -51,15 +36,9 @@ AT_THE_LINE = (400, 168)
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
-    made.project.mkdir()
-    (made.project / "main.py").write_text(PROGRAM)
-    (made.project / ".git").mkdir()
-    (made.home / "config").mkdir(parents=True)
-    (made.home / "config" / "katerc").write_text(KATERC)
-    async with StreamingServer() as server:
-        server.script = says
-        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url) + PATIENT)
+    async with Desk.laid_out(tmp_path, editor=PATIENT) as made:
+        (made.home / "config").mkdir()
+        (made.home / "config" / "katerc").write_text(KATERC)
         yield made
 
 

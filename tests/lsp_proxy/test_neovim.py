@@ -2,43 +2,19 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from analysis.store import Store
-from codetrial.paths import cache_dir
 from lsp_proxy.demo import language_server
 from lsp_proxy.editors.plan import quoted
-from tests.codetrial.streaming import Received, Script, StreamingServer, sse_stream
+from tests.lsp_proxy.desk import DECIDED_S, OFFERED, SUGGESTION, Desk, appears, codetrial, program, until
 
 pytestmark = pytest.mark.editor
-
-CONFIG = """
-[trial]
-name = "neovim"
-shares = {{ a = 1.0, b = 0.0, none = 0.0 }}
-
-[arms.a]
-api = "openai-completions"
-url = "{url}/v1"
-model = "one"
-template = "prefix-only"
-
-[arms.b]
-api = "ngram"
-"""
-
-SUGGESTION = "json.loads(text_from_the_model)"
-OFFERED = SUGGESTION.removeprefix("json.")
-PROGRAM = "import json\n\ntext_from_the_model = '{}'\nvalue = \n"
 
 MENU_AS_YOU_TYPE = """
 vim.o.completeopt = 'menuone,noinsert'
@@ -46,14 +22,6 @@ vim.api.nvim_create_autocmd('LspAttach', { callback = function(args)
   vim.lsp.completion.enable(true, args.data.client_id, args.buf, { autotrigger = true })
 end })
 """
-
-
-def says(request: Received) -> Script:
-    """The rest of the line, whatever of it is written already."""
-    _, found, line = request.body["prompt"].rpartition("value = ")
-    text = SUGGESTION[len(line) :] if found and SUGGESTION.startswith(line) else ""
-    body = {"choices": [{"text": text, "index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
-    return Script(parts=sse_stream(body, "[DONE]"))
 
 
 @dataclass
@@ -86,59 +54,6 @@ class Neovim:
         )
 
 
-@dataclass
-class Desk:
-    """A person's machine: home, project, model server, database."""
-
-    home: Path
-    project: Path
-    store: Path
-
-    def environment(self) -> dict[str, str]:
-        home = {"HOME": self.home, "XDG_CONFIG_HOME": self.home / "config", "XDG_DATA_HOME": self.home / "data"}
-        state = {"XDG_STATE_HOME": self.home / "state", "XDG_CACHE_HOME": self.home / "cache"}
-        own = {"CODETRIAL_DATA_DIR": self.store.parent, "CODETRIAL_USER_CONFIG": self.home / "codetrial.toml"}
-        return {**os.environ, **{name: str(path) for name, path in (home | state | own).items()}}
-
-    @contextmanager
-    def neovim(self, program: str, extra: str = "") -> Iterator[Neovim]:
-        neovim_settings(self, extra)
-        socket = self.home / "nvim.sock"
-        command = [program, "--headless", "--listen", str(socket), "main.py"]
-        process = subprocess.Popen(
-            command, cwd=self.project, env=self.environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        try:
-            yield Neovim(program, socket)
-        finally:
-            process.terminate()
-            process.wait(20)
-
-    def is_recording(self) -> bool:
-        """The evaluator has opened its session; it starts after the language server."""
-        return bool(self._rows("session", "SELECT 1 FROM session"))
-
-    def has_answers(self) -> bool:
-        return bool(self._rows("attempt", "SELECT 1 FROM attempt WHERE status = 'ok'"))
-
-    def was_offered(self) -> bool:
-        return bool(self._rows("exposure", "SELECT 1 FROM exposure"))
-
-    def was_taken(self) -> bool:
-        return bool(self._rows("incident", "SELECT 1 FROM incident WHERE kind = 'taken'"))
-
-    def outcomes(self) -> list[dict[str, Any]]:
-        return self._rows("v_outcome", "SELECT outcome, rule, surface FROM v_outcome ORDER BY decided_ns")
-
-    def _rows(self, table: str, sql: str) -> list[dict[str, Any]]:
-        if not self.store.exists():
-            return []
-        with Store(self.store, readonly=True) as store:
-            has_table = store.rows("SELECT 1 FROM sqlite_master WHERE name = ?", [table])
-            return store.rows(sql) if has_table else []
-
-
 def neovim_settings(desk: Desk, extra: str) -> None:
     """The person's own: a language server as Neovim's documentation has it."""
     settings = desk.home / "config" / "nvim" / "init.lua"
@@ -150,56 +65,28 @@ def neovim_settings(desk: Desk, extra: str) -> None:
     )
 
 
+@contextmanager
+def neovim_at(desk: Desk, program: str, extra: str = "") -> Iterator[Neovim]:
+    neovim_settings(desk, extra)
+    socket = desk.home / "nvim.sock"
+    command = [program, "--headless", "--listen", str(socket), "main.py"]
+    process = subprocess.Popen(
+        command, cwd=desk.project, env=desk.environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield Neovim(program, socket)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
-    made.project.mkdir()
-    (made.project / "main.py").write_text(PROGRAM)
-    (made.project / ".git").mkdir()
-    async with StreamingServer() as server:
-        server.script = says
-        made.home.mkdir()
-        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url))
+    async with Desk.laid_out(tmp_path) as made:
         installed = await asyncio.to_thread(codetrial, "install", "neovim", environment=made.environment())
         assert "codetrial.lua" in installed
         yield made
-
-
-DECIDED_S = 40.0
-"""What was taken counts when it still stands after 10 s: these sessions are a person's, and time is not scaled."""
-
-
-def codetrial(*arguments: str, environment: dict[str, str]) -> str:
-    command = [sys.executable, "-P", "-m", "codetrial.cli", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-def program(name: str) -> str:
-    path = Path(os.environ.get("CODETRIAL_EDITORS", cache_dir() / "editors")) / "bin" / name
-    assert path.exists(), f"{path} is missing: run tests/editors/install.sh"
-    return str(path)
-
-
-async def until(condition: Callable[[], Any], what: str, deadline_s: float = 30.0) -> Any:
-    try:
-        async with asyncio.timeout(deadline_s):
-            while True:
-                try:
-                    if found := await asyncio.to_thread(condition):
-                        return found
-                except subprocess.CalledProcessError:
-                    pass  # Neovim does not listen yet.
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"{what}: did not happen within {deadline_s:g} s")
-
-
-async def appears(condition: Callable[[], Any], within_s: float) -> bool:
-    for _ in range(int(within_s / 0.05)):
-        if await asyncio.to_thread(condition):
-            return True
-        await asyncio.sleep(0.05)
-    return False
 
 
 async def ready(desk: Desk, neovim: Neovim) -> None:
@@ -208,7 +95,7 @@ async def ready(desk: Desk, neovim: Neovim) -> None:
 
 
 async def test_ghost_text_appears_and_tab_takes_it(desk: Desk) -> None:
-    with desk.neovim(program("nvim")) as neovim:
+    with neovim_at(desk, program("nvim")) as neovim:
         await ready(desk, neovim)
         assert "codetrial" in neovim.lua("vim.lsp.get_clients({bufnr = 0})[1].config.cmd[1]")
         neovim.type("4GA")
@@ -222,7 +109,7 @@ async def test_ghost_text_appears_and_tab_takes_it(desk: Desk) -> None:
 
 
 async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: Desk) -> None:
-    with desk.neovim(program("nvim")) as neovim:
+    with neovim_at(desk, program("nvim")) as neovim:
         await ready(desk, neovim)
         neovim.type("4GA")
         neovim.type("j")
@@ -238,7 +125,7 @@ async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: Desk) -> No
 
 async def test_tab_is_a_tab_where_nothing_is_suggested(desk: Desk) -> None:
     (desk.project / "main.py").write_text("\n")
-    with desk.neovim(program("nvim")) as neovim:
+    with neovim_at(desk, program("nvim")) as neovim:
         await ready(desk, neovim)
         neovim.type("i<Tab>x")
         await until(lambda: neovim.line() == "x", "the keys arrive")
@@ -246,7 +133,7 @@ async def test_tab_is_a_tab_where_nothing_is_suggested(desk: Desk) -> None:
 
 
 async def test_an_older_neovim_is_offered_it_in_the_menu(desk: Desk) -> None:
-    with desk.neovim(program("nvim-0.11"), MENU_AS_YOU_TYPE) as neovim:
+    with neovim_at(desk, program("nvim-0.11"), MENU_AS_YOU_TYPE) as neovim:
         await ready(desk, neovim)
         neovim.type("4GA")
         neovim.type("json.")

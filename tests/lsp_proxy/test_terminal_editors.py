@@ -15,23 +15,9 @@ import pytest
 
 from codetrial.paths import cache_dir
 from lsp_proxy.demo import language_server
-from tests.codetrial.streaming import StreamingServer
+from tests.lsp_proxy.desk import DECIDED_S, OFFERED, PROGRAM, SUGGESTION, Desk, appears, codetrial, program, until
 from tests.lsp_proxy.terminal import Terminal, keep_picture, terminal
-from tests.lsp_proxy.test_neovim import (
-    CONFIG,
-    DECIDED_S,
-    MENU_AS_YOU_TYPE,
-    OFFERED,
-    PROGRAM,
-    SUGGESTION,
-    Desk,
-    appears,
-    codetrial,
-    neovim_settings,
-    program,
-    says,
-    until,
-)
+from tests.lsp_proxy.test_neovim import MENU_AS_YOU_TYPE, neovim_settings
 
 SERVER = Path(__file__).with_name("scripted_server.py")
 
@@ -84,14 +70,7 @@ language-servers = ["basedpyright"]
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    made = Desk(tmp_path / "h", tmp_path / "project", tmp_path / "data" / "codetrial.db")
-    made.project.mkdir()
-    made.home.mkdir()
-    (made.project / ".git").mkdir()
-    (made.project / "main.py").write_text(PROGRAM)
-    async with StreamingServer() as server:
-        server.script = says
-        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url))
+    async with Desk.laid_out(tmp_path, home="h") as made:
         yield made
 
 

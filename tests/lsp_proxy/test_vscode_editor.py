@@ -18,8 +18,8 @@ from codetrial import __version__
 from lsp_proxy import control
 from lsp_proxy.demo import language_server
 from lsp_proxy.editors.vscode import IDENTIFIER
-from tests.codetrial.streaming import Received, Script, StreamingServer
-from tests.lsp_proxy.test_neovim import CONFIG, DECIDED_S, PROGRAM, SUGGESTION, Desk, codetrial, program, says, until
+from tests.codetrial.streaming import Received, Script
+from tests.lsp_proxy.desk import DECIDED_S, PROGRAM, SUGGESTION, Desk, codetrial, program, until
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(400)]
 
@@ -35,10 +35,7 @@ SETTINGS = """\
 }
 """
 
-PATIENT = """
-[editor]
-inline_deadline_ms = 30000
-"""
+PATIENT = {"inline_deadline_ms": 30_000}
 """What is late is not shown, and here a whole editor starts beside the first question."""
 
 READY_S = 90.0
@@ -57,7 +54,7 @@ class VSCodeDesk(Desk):
 
     def says(self, request: Received) -> Script:
         self.prompts.append(request.body["prompt"])
-        return says(request)
+        return super().says(request)
 
     @property
     def settings(self) -> Path:
@@ -80,15 +77,10 @@ class VSCodeDesk(Desk):
 
 @pytest.fixture
 async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VSCodeDesk]:
-    made = VSCodeDesk(tmp_path / "home", tmp_path / "project", tmp_path / "data" / "codetrial.db")
-    monkeypatch.setenv("CODETRIAL_DATA_DIR", str(made.store.parent))
-    made.project.mkdir()
-    (made.project / "main.py").write_text(PROGRAM)
-    made.settings.parent.mkdir(parents=True)
-    made.settings.write_text(SETTINGS)
-    async with StreamingServer() as server:
-        server.script = made.says
-        (made.home / "codetrial.toml").write_text(CONFIG.format(url=server.url) + PATIENT)
+    async with VSCodeDesk.laid_out(tmp_path, is_root=False, editor=PATIENT) as made:
+        monkeypatch.setenv("CODETRIAL_DATA_DIR", str(made.store.parent))
+        made.settings.parent.mkdir(parents=True)
+        made.settings.write_text(SETTINGS)
         yield made
 
 
@@ -147,6 +139,17 @@ async def open_at(page: Page, name: str, place: str) -> None:
     await page.keyboard.type(place)
     await page.keyboard.press("Enter")
     await expect(page.locator("[id='status.editor.selection']")).to_contain_text(f"Ln {place.replace(':', ', Col ')}")
+
+
+@asynccontextmanager
+async def at_the_cursor(desk: VSCodeDesk, file: str = "main.py") -> AsyncIterator[Page]:
+    """A window with the cursor behind `value = `, once every evaluator suggests."""
+    surroundings = environment(desk)
+    await start(desk, surroundings)
+    async with workbench(desk, surroundings) as page:
+        await open_at(page, file, "4:9")
+        await until(desk.suggests, "the evaluators start", READY_S)
+        yield page
 
 
 def ghost(page: Page) -> Locator:
@@ -231,11 +234,7 @@ async def test_the_language_server_works_and_a_pause_silences_suggestions_only(d
 
 async def test_suggestions_appear_also_where_there_is_no_server_to_wrap(desk: VSCodeDesk) -> None:
     (desk.project / "main.rb").write_text(PROGRAM)
-    surroundings = environment(desk)
-    await start(desk, surroundings)
-    async with workbench(desk, surroundings) as page:
-        await open_at(page, "main.rb", "4:9")
-        await until(desk.suggests, "the evaluators start", READY_S)
+    async with at_the_cursor(desk, "main.rb") as page:
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -270,11 +269,7 @@ async def test_a_codetrial_that_is_missing_is_named_until_it_is_there(desk: VSCo
 
 
 async def test_a_word_taken_with_its_own_key_is_partly_accepted(desk: VSCodeDesk) -> None:
-    surroundings = environment(desk)
-    await start(desk, surroundings)
-    async with workbench(desk, surroundings) as page:
-        await open_at(page, "main.py", "4:9")
-        await until(desk.suggests, "the evaluators start", READY_S)
+    async with at_the_cursor(desk) as page:
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Control+ArrowRight")
@@ -287,11 +282,7 @@ async def test_a_word_taken_with_its_own_key_is_partly_accepted(desk: VSCodeDesk
 
 async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: VSCodeDesk) -> None:
     with_language_server(desk)
-    surroundings = environment(desk)
-    await start(desk, surroundings)
-    async with workbench(desk, surroundings) as page:
-        await open_at(page, "main.py", "4:9")
-        await until(desk.suggests, "the evaluators start", READY_S)
+    async with at_the_cursor(desk) as page:
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -305,11 +296,7 @@ async def test_undo_of_a_taken_suggestion_is_not_an_acceptance(desk: VSCodeDesk)
 async def test_a_suggestion_taken_within_closed_brackets_is_written_once(desk: VSCodeDesk) -> None:
     """VS Code closes a bracket as it is typed; the model's own must not come after it."""
     with_language_server(desk)
-    surroundings = environment(desk)
-    await start(desk, surroundings)
-    async with workbench(desk, surroundings) as page:
-        await open_at(page, "main.py", "4:9")
-        await until(desk.suggests, "the evaluators start", READY_S)
+    async with at_the_cursor(desk) as page:
         await page.keyboard.type("json.loads(")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
@@ -324,11 +311,7 @@ async def test_a_suggestion_taken_within_closed_brackets_is_written_once(desk: V
 async def test_with_two_cursors_both_lines_get_it_and_it_counts_once(desk: VSCodeDesk) -> None:
     (desk.project / "main.py").write_text(f"{PROGRAM}value = \n")
     with_language_server(desk)
-    surroundings = environment(desk)
-    await start(desk, surroundings)
-    async with workbench(desk, surroundings) as page:
-        await open_at(page, "main.py", "4:9")
-        await until(desk.suggests, "the evaluators start", READY_S)
+    async with at_the_cursor(desk) as page:
         await page.keyboard.press("Control+Shift+p")
         await page.keyboard.type("Add Cursor Below")
         await page.locator(".quick-input-list .monaco-list-row", has_text="Add Cursor Below").first.click()

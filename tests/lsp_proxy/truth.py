@@ -21,27 +21,9 @@ from codetrial.pseudonyms import pseudonym_of_document
 from lsp_proxy.demo import language_server, proxy_command
 from lsp_proxy.editor_client import Document, EditorClient, EditorProfile, Pending, Replacement, RequestFailedError
 from lsp_proxy.typist import ITEM_MARK
-from tests.codetrial.streaming import Received, Script, StreamingServer, sse_stream
+from tests.codetrial.streaming import Received, Script, StreamingServer
 from tests.lsp_proxy.neovim_rpc import NeovimRpc
-
-CONFIG = """
-[trial]
-name = "truth"
-shares = {{ a = 1.0, b = 0.0, none = 0.0 }}
-
-[arms.a]
-api = "openai-completions"
-url = "{url}/v1"
-model = "one"
-template = "prefix-only"
-
-[arms.b]
-api = "ngram"
-
-[editor]
-debounce_ms = 40
-merge_budget_ms = 2000
-"""
+from tests.lsp_proxy.served_arm import configuration, says
 
 DECIDED_S = 12.0
 """What was taken counts when it still stands after ten seconds."""
@@ -120,8 +102,7 @@ class Oracle:
 
     def __call__(self, request: Received) -> Script:
         text = self._known.get(request.body["prompt"][-150:], "")
-        body = {"choices": [{"text": text, "index": 0, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
-        return Script(parts=sse_stream(body, "[DONE]"))
+        return says(text)
 
 
 class Hands(Protocol):
@@ -172,7 +153,7 @@ class Session:
 
     def command(self) -> list[str]:
         config = self.folder / "codetrial.toml"
-        config.write_text(CONFIG.format(url=self.url))
+        config.write_text(configuration(self.url, name="truth", editor={"debounce_ms": 40, "merge_budget_ms": 2000}))
         return proxy_command(language_server(), config=config, store=self.store, log=self.folder / "evaluator.log")
 
     def environment(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ MAX_FILE_BYTES = 2_000_000
 EXTRAS = {
     "local": "xllamacpp",
     "keyring": "keyring",
+    "pascal": "tree_sitter_pascal",
     "parquet": "duckdb, fsspec, pyarrow",
     "explore": "datasette",
     "clickhouse": "chdb",
