@@ -321,6 +321,8 @@ def _not_yet(evidence: Evidence, reviews: Reviews, judged: ReviewJudgement) -> s
         return "the trial is in shadow mode, so no finding is posted and none can be acted on."
     if not any(unit.is_posted for unit in reviews.units):
         return "no finding has been posted."
+    if all(unit.is_forced for unit in reviews.units):
+        return "every finding so far was posted by rule ([review] always_post), so there is nothing to compare yet."
     if all(unit.share_posted >= 1 or unit.is_forced for unit in reviews.units):
         return "no finding is held back, so there is nothing to compare with; set [review] post_share below 1."
     interval = judged.interval

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from pr_bot.demo_page import page, report_of
 from pr_bot.diff import Diff, local_diff
 from pr_bot.git import Repository
 from pr_bot.github import Api
+from pr_bot.packing import pack
 from pr_bot.pulls import Bot, open_bot
 from pr_bot.render import last_marker
 from pr_bot.state import State
@@ -40,6 +42,11 @@ NAME = "demo/repository"
 LOOK_BACK = 200
 """Commits to search for one that is worth a review."""
 FEWEST_LINES, MOST_LINES = 15, 600
+MOST_CANDIDATES = 25
+"""Each costs a diff: a second for all of them."""
+ENOUGH_FINDINGS = 8
+"""Some are held back, and the scripted people take, like, refute and mend one each."""
+MOST_CHARS = 48_000
 
 
 class Candidate(NamedTuple):
@@ -59,7 +66,7 @@ def run(folder: Path, *, keep: Path | None, config_file: Path | None, has_local_
         ReviewError: the repository has no fitting commit.
     """
     repository = Repository.open(folder)
-    candidate = _candidate(repository)
+    candidate = _candidate(repository, is_scripted=config_file is None and not has_local_models)
     target = keep or Path(tempfile.mkdtemp(prefix="codetrial-demo-"))
     target.mkdir(parents=True, exist_ok=True)
     with (
@@ -99,8 +106,26 @@ def _load_from_checkout(folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
-def _candidate(repository: Repository) -> Candidate:
-    """The last commit on the main line that changes some code, and not too much."""
+def _candidate(repository: Repository, *, is_scripted: bool) -> Candidate:
+    """The last commit on the main line that changes some code, and not too much.
+
+    For the scripted arms the last in which they find enough to show every step, or else the one with the most.
+    """
+    best: tuple[int, Candidate] | None = None
+    for candidate in islice(_fitting(repository), MOST_CANDIDATES if is_scripted else 1):
+        found = _scripted_findings(candidate.diff) if is_scripted else 0
+        if best is None or found > best[0]:
+            best = found, candidate
+        if found >= ENOUGH_FINDINGS:
+            break
+    if best is not None:
+        return best[1]
+    raise ReviewError(
+        f"None of the last {LOOK_BACK} commits here changes {FEWEST_LINES} to {MOST_LINES} lines of code."
+    )
+
+
+def _fitting(repository: Repository) -> Iterator[Candidate]:
     for commit in repository.text("rev-list", "--first-parent", f"--max-count={LOOK_BACK}", "HEAD").split():
         parents = repository.text("rev-list", "--parents", "--max-count=1", commit).split()[1:]
         if not parents:
@@ -111,10 +136,14 @@ def _candidate(repository: Repository) -> Candidate:
         )
         if FEWEST_LINES <= lines <= MOST_LINES:
             title = repository.text("log", "-1", "--format=%s", commit).strip()
-            return Candidate(parents[0], commit, title, diff)
-    raise ReviewError(
-        f"None of the last {LOOK_BACK} commits here changes {FEWEST_LINES} to {MOST_LINES} lines of code."
-    )
+            yield Candidate(parents[0], commit, title, diff)
+
+
+def _scripted_findings(diff: Diff) -> int:
+    """How many both scripted arms will have, nothing if none can be taken with a button."""
+    text = pack(diff, max_chars=MOST_CHARS).text
+    found = [entry for name in _RULES for entry in json.loads(_scripted(name, text))["findings"]]
+    return len(found) if any(entry["suggestion"] for entry in found) else 0
 
 
 def _bot(config: Config, target: Path, scratch: Path) -> Bot:

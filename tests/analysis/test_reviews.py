@@ -143,6 +143,7 @@ def test_what_is_no_control_or_was_not_drawn_is_left_out_and_told(tmp_path: Path
     ("changes", "sentence"),
     [
         ({"post_share": 1.0}, "no finding is held back, so there is nothing to compare with"),
+        ({"forced": 1.0}, "every finding so far was posted by rule"),
         ({"mode": "shadow"}, "in shadow mode, so no finding is posted"),
         ({"pulls": 0}, "no pull request has been reviewed yet"),
         ({"a": Reviewer(name="a", findings=0), "b": Reviewer(name="b", findings=0), "shared": 0.0},
