@@ -58,21 +58,22 @@ class Ledger:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._awaited: dict[bytes, _Awaited] = {}
+        self.awaited: dict[bytes, _Awaited] = {}
+        """By `id_key`; changed here only. Whether there is any is asked for every message, without a call."""
         self.tokens: dict[str, None] = {}
         """Of the items that went out, oldest first."""
         self.waits = True
         """Whether the evaluator may answer a completion in time; it says so when that changes."""
 
     def __len__(self) -> int:
-        return len(self._awaited)
+        return len(self.awaited)
 
     def __contains__(self, token: bytes) -> bool:
-        return id_key(token) in self._awaited
+        return id_key(token) in self.awaited
 
     def is_inline(self, token: bytes) -> bool:
         """Whether we alone answer this request: the server has never seen it."""
-        entry = self._awaited.get(id_key(token))
+        entry = self.awaited.get(id_key(token))
         return entry is not None and entry.is_inline
 
     def expect_menu(self, token: bytes) -> None:
@@ -80,23 +81,36 @@ class Ledger:
         with self._lock:
             entry = _Awaited(token, is_inline=False, frame=None, due_ns=None)
             entry.is_late = not self.waits
-            self._awaited[id_key(token)] = entry
+            self.awaited[id_key(token)] = entry
 
     def hold_inline(self, token: bytes, due_ns: int) -> None:
         """An inline completion that only we answer, by `due_ns` at the latest."""
         null = encode(rewrite.answer(token, b"null"))
         with self._lock:
-            self._awaited[id_key(token)] = _Awaited(token, is_inline=True, frame=null, due_ns=due_ns)
+            self.awaited[id_key(token)] = _Awaited(token, is_inline=True, frame=null, due_ns=due_ns)
+
+    def server_answers(self, token: bytes) -> Settled | None:
+        """The server's answer begins to arrive; None if it has to be whole before anything is decided.
+
+        Where nobody waits for the evaluator, a long answer streams on as if it had never been of interest.
+        """
+        key = id_key(token)
+        with self._lock:
+            entry = self.awaited.get(key)
+            if entry is None or entry.is_inline or entry.offer is not None or not entry.is_late:
+                return None
+            del self.awaited[key]
+        return Settled(entry.token, b"", LATE, None)
 
     def server_answered(self, token: bytes, frame: bytes, due_ns: int) -> Settled | None:
         """The server's answer to a completion; None if it is kept until the evaluator answers or `due_ns`."""
         key = id_key(token)
         with self._lock:
-            entry = self._awaited.get(key)
+            entry = self.awaited.get(key)
             if entry is not None and entry.offer is None and not entry.is_late:
                 entry.frame, entry.due_ns = frame, due_ns
                 return None
-            self._awaited.pop(key, None)
+            self.awaited.pop(key, None)
         if entry is None:
             # Settled while this answer was still arriving: whoever did that has said what became of it.
             return Settled(token, frame, NOTHING, None)
@@ -108,13 +122,13 @@ class Ledger:
         """The evaluator's answer to a completion; None if that changes nothing yet."""
         key = id_key(token)
         with self._lock:
-            entry = self._awaited.get(key)
+            entry = self.awaited.get(key)
             if entry is None or entry.offer is not None:
                 return None
             if offer is not None and entry.frame is None:
                 entry.offer = offer
                 return None
-            del self._awaited[key]
+            del self.awaited[key]
             entry.offer = offer
         return self._merged(entry, entry.frame or b"")
 
@@ -123,19 +137,19 @@ class Ledger:
         key = id_key(token)
         with self._lock:
             self.waits = False
-            entry = self._awaited.get(key)
+            entry = self.awaited.get(key)
             if entry is None or entry.is_inline:
                 return None
             entry.is_late = True
             if entry.frame is None:
                 return None
-            del self._awaited[key]
+            del self.awaited[key]
         return Settled(entry.token, entry.frame, LATE, None)
 
     def evaluator_answers_inline(self, token: bytes, offer: rewrite.Offer | None) -> Settled | None:
         """The evaluator's answer to an inline completion; None if nobody waits for it any more."""
         with self._lock:
-            entry = self._awaited.pop(id_key(token), None)
+            entry = self.awaited.pop(id_key(token), None)
         if entry is None:
             return None
         if offer is None:
@@ -145,7 +159,7 @@ class Ledger:
     def cancel(self, token: bytes) -> Settled | None:
         """The editor wants no answer any more; what the server said goes out untouched, as it would without us."""
         with self._lock:
-            entry = self._awaited.pop(id_key(token), None)
+            entry = self.awaited.pop(id_key(token), None)
         if entry is None:
             return None
         frame = entry.frame or b""
@@ -156,26 +170,26 @@ class Ledger:
     def forget(self, token: bytes, reason: str) -> Settled | None:
         """Let a request go as if we had never been interested."""
         with self._lock:
-            entry = self._awaited.pop(id_key(token), None)
+            entry = self.awaited.pop(id_key(token), None)
         return None if entry is None else Settled(entry.token, entry.frame or b"", reason, _token_of(entry))
 
     def overdue(self, now_ns: int) -> list[Settled]:
         """What has waited as long as it may."""
         with self._lock:
-            keys = [k for k, e in self._awaited.items() if e.due_ns is not None and e.due_ns <= now_ns]
-            entries = [self._awaited.pop(key) for key in keys]
+            keys = [k for k, e in self.awaited.items() if e.due_ns is not None and e.due_ns <= now_ns]
+            entries = [self.awaited.pop(key) for key in keys]
         return [Settled(e.token, e.frame or b"", LATE, _token_of(e)) for e in entries]
 
     def release_all(self, reason: str) -> list[Settled]:
         """Everything that waits, let go at once."""
         with self._lock:
-            entries = list(self._awaited.values())
-            self._awaited.clear()
+            entries = list(self.awaited.values())
+            self.awaited.clear()
         return [Settled(e.token, e.frame or b"", reason, _token_of(e)) for e in entries]
 
     def next_due_ns(self) -> int | None:
         with self._lock:
-            return min((e.due_ns for e in self._awaited.values() if e.due_ns is not None), default=None)
+            return min((e.due_ns for e in self.awaited.values() if e.due_ns is not None), default=None)
 
     def _merged(self, entry: _Awaited, frame: bytes) -> Settled:
         offer = entry.offer

@@ -67,35 +67,35 @@ class Outlet:
         self._is_raw = False
         self._can_move = True
         self._waiting: list[bytes] = []
-        self._has_target = threading.Event()
-        self._has_target.set()
+        self._is_suspended = False
+        self._resumed = threading.Condition(self._lock)
         self.is_blocked = False
         """Whether a writer waits for `resume`."""
 
     def write(self, data: bytes, *, is_inside_frame: bool = False) -> None:
         """Write what the pump read; `is_inside_frame` if its last frame goes on."""
-        while not self._written(data, is_inside_frame):
-            self.is_blocked = True
-            self._has_target.wait()
-            self.is_blocked = False
-
-    def _written(self, data: bytes, is_inside_frame: bool) -> bool:
         with self._lock:
-            if not self._has_target.is_set():
-                return False
-            try:
-                if data:
-                    write_all(self._fd, data)
-            except BrokenPipeError:
-                if not self._outlives:
-                    raise
-                self._has_target.clear()
-                return False
+            if self._outlives:
+                self._write_to_who_is_there(data)
+            elif data:
+                write_all(self._fd, data)
             self._is_inside_frame = is_inside_frame
             if self._waiting and not is_inside_frame:
                 waiting, self._waiting = self._waiting, []
                 write_all(self._fd, b"".join(waiting))
-            return True
+
+    def _write_to_who_is_there(self, data: bytes) -> None:
+        """Should the far side be gone, wait for the next one."""
+        while True:
+            if not self._is_suspended:
+                try:
+                    write_all(self._fd, data)
+                    return
+                except BrokenPipeError:
+                    self._is_suspended = True
+            self.is_blocked = True
+            self._resumed.wait()
+            self.is_blocked = False
 
     def move(self, source: int, count: int) -> int | None:
         """Let the kernel move up to so many bytes of the frame under way; 0 at the end, None if it cannot here.
@@ -134,7 +134,7 @@ class Outlet:
     def suspend(self) -> None:
         """Let writers wait: the far side is being replaced."""
         with self._lock:
-            self._has_target.clear()
+            self._is_suspended = True
 
     def resume(self, fd: int, first: bytes) -> None:
         """Go on with a new far side; `first` reaches it before anything that waits."""
@@ -143,7 +143,8 @@ class Outlet:
             self._fd = fd
             self._is_inside_frame = False
             write_all(fd, first)
-            self._has_target.set()
+            self._is_suspended = False
+            self._resumed.notify_all()
 
     def go_raw(self) -> None:
         """No more frames of ours: nobody knows where one would fit."""
@@ -197,9 +198,12 @@ class Pump:
 
     def _next(self) -> bytes:
         self.is_idle = True
-        chunk = read(self._source, READ_BYTES)
-        self.is_idle = False
-        return chunk
+        try:
+            return os.read(self._source, READ_BYTES)
+        except BlockingIOError:
+            return read(self._source, READ_BYTES)
+        finally:
+            self.is_idle = False
 
     def _passed_at_a_glance(self, chunk: bytes) -> bool:
         """Send on a chunk that is one message of the usual look, or the beginning of one, and need not wait.

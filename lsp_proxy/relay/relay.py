@@ -63,6 +63,7 @@ DOCUMENTS = (
 )
 COPIED = ("textDocument/didSave", "notebookDocument/didSave", "shutdown")
 COMPLETION = "textDocument/completion"
+COMPLETION_BYTES = COMPLETION.encode()
 INLINE = "textDocument/inlineCompletion"
 RESOLVE = "completionItem/resolve"
 EXECUTE = "workspace/executeCommand"
@@ -597,6 +598,8 @@ class EditorDoor:
             return WHOLE  # Every id counts, and it may come later than here.
         if method not in self._wanted:
             return PASS
+        if method == COMPLETION_BYTES and token is not None:
+            return self._admit_completion(Head(token, COMPLETION))
         return OBSERVE if method in self._documents else WHOLE
 
     def admit(self, head: Head) -> int:
@@ -743,7 +746,7 @@ class ServerDoor:
             return WHOLE
         if method is not None:
             return WHOLE if method in REGISTRATIONS and relay.has_announced_inline else PASS
-        return PASS if relay.initialize_key is None and not relay.ledger else WHOLE
+        return PASS if relay.initialize_key is None and not relay.ledger.awaited else WHOLE
 
     def admit(self, head: Head) -> int:
         relay = self._relay
@@ -762,6 +765,9 @@ class ServerDoor:
         if relay.initialize_key == id_key(head.id):
             return HOLD
         if head.id not in relay.ledger or relay.ledger.is_inline(head.id):
+            return PASS
+        if (settled := relay.ledger.server_answers(head.id)) is not None:
+            relay.carry_out(settled)
             return PASS
         return HOLD
 

@@ -299,6 +299,20 @@ def test_nobody_waits_for_an_evaluator_that_says_it_will_be_late(
     settle(bridge, wire)
 
 
+def test_a_long_answer_that_nobody_waits_for_streams_on(menu: tuple[Wire, Bridge]) -> None:
+    wire, bridge = menu
+    wire.send(request(8, COMPLETION, do={"answer": False}))
+    bridge.hear(COMPLETION)
+    bridge.say(notification("codetrial/later", id=8))
+    settle(bridge, wire)
+    answer = frame(b'{"jsonrpc":"2.0","id":8,"result":[%b]}' % (b'{"label":"x"},' * 9_999 + b'{"label":"x"}'))
+    wire.send(notification("x", do={"first": answer[:70_000].decode()}))
+    assert wire.take(70_000) == answer[:70_000]  # Its end has not been written yet.
+    assert bridge.hear("codetrial/delivered")["params"]["reason"] == "late"
+    wire.send(notification("x", do={"first": answer[70_000:].decode()}))
+    assert wire.take(len(answer) - 70_000) == answer[70_000:]
+
+
 def test_later_completions_wait_only_once_something_is_ready(menu: tuple[Wire, Bridge]) -> None:
     wire, bridge = menu
     wire.send(request(8, COMPLETION, do={"result": "[]"}))
