@@ -91,7 +91,9 @@ def _require_same_trials(target: Store, source: Path, *, other_trials: bool) -> 
                 f"{source}: the manifest of trial {theirs['name']!r} ({theirs['id']}) is not the one that was frozen. "
                 "Rows recorded under another manifest cannot be joined; use that person's untouched database."
             )
-        namesake = next((row for row in ours.values() if row["name"] == theirs["name"]), None)
+        # One codetrial.toml makes two trials of one name, one for each door: they differ in what is assigned.
+        same = (theirs["name"], theirs["assignment_unit"])
+        namesake = next((row for row in ours.values() if (row["name"], row["assignment_unit"]) == same), None)
         if here is None and namesake is not None and not other_trials:
             places = ", ".join(_differences(_json(namesake), _json(theirs)))
             raise EvidenceError(

@@ -13,6 +13,7 @@ from analysis.queries import gather
 from analysis.source import SqliteSource, tables
 from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError
+from tests.analysis.made_reviews import ReviewPlan, build_reviews
 from tests.analysis.recorded import Asked, Work, record
 
 
@@ -115,6 +116,18 @@ def test_a_trial_of_another_name_comes_along(anna: Path, team: Path, tmp_path: P
     merge(team, anna)
     merge(team, keep(tmp_path / "other.db", Work(trial="reviews")))
     assert len(content(team)["trial"]) == 2
+
+
+def test_both_doors_of_one_configuration_are_joined_though_they_share_a_name(
+    anna: Path, team: Path, tmp_path: Path
+) -> None:
+    merge(team, anna)
+    name = content(team)["trial"][0][1]
+    merge(team, build_reviews(tmp_path / "bot.db", ReviewPlan(name=str(name), pulls=2)))
+    assert [row[1] for row in content(team)["trial"]] == [name, name]
+    other = build_reviews(tmp_path / "other.db", ReviewPlan(name=str(name), pulls=2, seed=7))
+    with pytest.raises(EvidenceError, match="another manifest"):
+        merge(team, other)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
