@@ -58,6 +58,8 @@ class Episodes:
         self._put = put
         self._find = find
         self._open: dict[str, Episode] = {}
+        self._begun: dict[str, Assignment] = {}
+        """What `put` was given for the episodes that are open and began here."""
 
     def current(self, document: str, now_ns: int) -> Episode:
         """The document's open episode, opened now if there is none."""
@@ -73,25 +75,31 @@ class Episodes:
         unit = new_id()
         drawn = draw(self._trial.seed, unit, self._shares, self._sample)
         episode = Episode(unit, document, drawn.shown, drawn.is_sampled, now_ns, now_ns + self._length_ns)
-        self._put(
-            Assignment(
-                id=unit,
-                trial=self._trial.id,
-                session=self._session,
-                unit=Unit.EPISODE,
-                document=document,
-                shown=drawn.shown,
-                propensity_a=drawn.propensities.a,
-                propensity_b=drawn.propensities.b,
-                propensity_none=drawn.propensities.none,
-                is_sampled=drawn.is_sampled,
-                reason=None,
-                opened_ns=now_ns,
-                opened_at=utc_text(),
-                closes_ns=episode.closes_ns,
-            )
+        self._begun[unit] = Assignment(
+            id=unit,
+            trial=self._trial.id,
+            session=self._session,
+            unit=Unit.EPISODE,
+            document=document,
+            shown=drawn.shown,
+            propensity_a=drawn.propensities.a,
+            propensity_b=drawn.propensities.b,
+            propensity_none=drawn.propensities.none,
+            is_sampled=drawn.is_sampled,
+            reason=None,
+            opened_ns=now_ns,
+            opened_at=utc_text(),
+            closes_ns=episode.closes_ns,
         )
+        self._put(self._begun[unit])
         return episode
+
+    def put_again(self, episode: Episode) -> None:
+        """Store an assignment that may have been lost: a row that is there already stays as it is."""
+        if episode.id in self._begun:
+            self._put(self._begun[episode.id])
 
     def _forget_ended(self, now_ns: int) -> None:
         self._open = {document: episode for document, episode in self._open.items() if episode.is_open(now_ns)}
+        still_open = {episode.id for episode in self._open.values()}
+        self._begun = {unit: row for unit, row in self._begun.items() if unit in still_open}

@@ -196,6 +196,9 @@ class Desk:
         """Wait for the disk while the debounce runs: no arm is asked before the assignment is stored."""
         known = self._durable.get(episode.id)
         if known is None or (known.done() and not known.result()):
+            if known is not None:
+                # Given up for a disk that was full: waiting for what is queued now would not bring it back.
+                self._episodes.put_again(episode)
             known = self._tasks.create_task(asyncio.to_thread(self._recorder.flush, DURABLE_WAIT_S))
             self._durable = {episode.id: known, **dict(list(self._durable.items())[:DURABLE_EPISODES])}
         return known

@@ -71,6 +71,17 @@ def test_the_assignment_is_stored_before_anybody_gets_it() -> None:
     assert (episode.shown, episode.is_sampled) == (drawn.shown, drawn.is_sampled)
 
 
+def test_an_assignment_that_may_be_lost_is_put_again_as_it_was_while_its_episode_is_open() -> None:
+    stored: list[Assignment] = []
+    unit = episodes(stored)
+    episode = unit.current("d", 0)
+    unit.put_again(episode)
+    assert stored == [stored[0]] * 2
+    unit.current("d", 60 * SECOND)
+    unit.put_again(episode)
+    assert len(stored) == 3
+
+
 def test_an_episode_of_another_window_is_joined(tmp_path: Path) -> None:
     with Store(tmp_path / "codetrial.db") as store:
         now = now_ns()

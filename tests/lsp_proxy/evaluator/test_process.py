@@ -1,5 +1,6 @@
 """The real evaluator process behind a scripted relay, with two real arms; what counts is what the database says."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,27 @@ async def test_kill_loses_nothing_that_was_acknowledged(start: Start) -> None:
         await again.begin(generation=2)
         await again.end()
     assert [(r["outcome"], r["rule"]) for r in rows(end, "SELECT * FROM outcome")] == [("accepted", "command")]
+
+
+async def test_no_arm_is_asked_under_an_assignment_that_a_full_disk_has_cost(start: Start) -> None:
+    async with start() as end:
+        await end.begin()
+        await end.synchronised()
+        wal = end.store.with_name(f"{end.store.name}-wal")
+        _, unlimited = resource.prlimit(end.process.pid, resource.RLIMIT_FSIZE)
+        # What is there already may be written again; nothing grows.
+        resource.prlimit(end.process.pid, resource.RLIMIT_FSIZE, (min(wal.stat().st_size, 4096), unlimited))
+        end.open(URI, TEXT)
+        _, answer = end.ask_inline(URI, 1, 8)
+        assert await answer is None
+        resource.prlimit(end.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
+        _, answer = end.ask_inline(URI, 1, 8)
+        assert (await answer)["items"]
+        await end.end()
+    [assignment] = rows(end, "SELECT * FROM assignment")
+    asked = rows(end, "SELECT * FROM task WHERE disposition = 'routed'")
+    assert [task["assignment"] for task in asked] == [assignment["id"]]
+    assert rows(end, "SELECT * FROM session_end")[0]["dropped_events"] > 0
 
 
 async def test_an_episode_goes_on_after_a_restart(start: Start) -> None:
