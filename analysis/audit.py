@@ -53,6 +53,13 @@ class Audit:
 
 _AS_DRAWN = "every assignment is what the seed draws for it"
 
+_WITHOUT_EXPOSURE = (
+    "outcome o JOIN task t ON t.id = o.task WHERE t.trial = :trial AND t.door = 'editor' "
+    "AND NOT EXISTS (SELECT 1 FROM exposure x WHERE x.suggestion = o.suggestion)"
+)
+_HAS_DROPPED = "EXISTS (SELECT 1 FROM session_end e WHERE e.session = t.session AND e.dropped_events > 0)"
+"""The exposure may be among what a full disk has cost; that is counted, and breaks no promise."""
+
 _PROMISES = (
     (
         "every suggestion has one outcome at most",
@@ -61,8 +68,7 @@ _PROMISES = (
     ),
     (
         "an outcome in the editor belongs to something that was offered",
-        "SELECT o.id FROM outcome o JOIN task t ON t.id = o.task WHERE t.trial = :trial AND t.door = 'editor' "
-        "AND NOT EXISTS (SELECT 1 FROM exposure x WHERE x.suggestion = o.suggestion)",
+        f"SELECT o.id FROM {_WITHOUT_EXPOSURE} AND NOT {_HAS_DROPPED}",
     ),
     (
         "nothing is offered in a control episode, and never by the arm that is not shown",
@@ -121,6 +127,10 @@ _NOTES = (
         "{n} events were dropped by a full queue or disk",
         "SELECT coalesce(sum(e.dropped_events), 0) AS n FROM session_end e JOIN session s ON s.id = e.session "
         "WHERE s.trial = :trial",
+    ),
+    (
+        "{n} outcomes have lost their exposure, in sessions that dropped events",
+        f"SELECT count(*) AS n FROM {_WITHOUT_EXPOSURE} AND {_HAS_DROPPED}",
     ),
     (
         "{n} copies were lost between relay and evaluator",

@@ -20,6 +20,7 @@ from codetrial.records import (
     Outcome,
     OutcomeClass,
     Place,
+    SessionEnd,
     Shown,
     Surface,
     Task,
@@ -179,6 +180,20 @@ def test_broken_promises_are_found(store: Store) -> None:
         "nothing is offered in a control episode, and never by the arm that is not shown",
         "every request lies within its episode",
     }
+
+
+def test_an_exposure_that_a_full_disk_has_cost_is_noted_and_breaks_no_promise(store: Store) -> None:
+    asked = task(episode(0).id)
+    decided = Outcome(
+        id="o-1", suggestion="g-1", task=asked.id, label=ArmLabel.A, outcome=OutcomeClass.NOT_TAKEN, rule="diverged",
+        accepted_chars=None, decided_ns=0, decided_at=NOW, detail=None,
+    )  # fmt: skip
+    store.append(asked, decided)
+    assert [finding.rows for finding in audit(store, "t-1").findings] == [1]
+    store.append(SessionEnd(session=asked.session, reason="exit", dropped_events=3, ended_ns=0, ended_at=NOW))
+    found = audit(store, "t-1")
+    assert found.findings == ()
+    assert any("have lost their exposure" in note for note in found.notes)
 
 
 def test_a_trial_that_is_not_there_is_named_with_those_that_are(store: Store) -> None:
