@@ -15,17 +15,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache, partial
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import pathspec
 
+from analysis.changed_files import ChangedFile, changed_files
 from analysis.syntax import language_of
 from codetrial.errors import EvidenceError
 
 if TYPE_CHECKING:
-    from git import Blob, Commit, Diff, Repo
+    from git import Commit, Repo
 
 __all__ = ["Change", "Edit", "FileChange", "History", "Release", "Selection", "build_from_releases", "edits_between"]
 
@@ -35,6 +38,9 @@ BINARY_PROBE_BYTES = 8000
 
 SUBMODULE_MODE = 0o160000
 SYMLINK_MODE = 0o120000
+
+CONTENTS = 64
+"""Files that are kept: none is larger than `max_file_bytes`, so some megabytes."""
 
 ALIKE = 0.5
 """Lines less alike than this were written anew rather than changed."""
@@ -138,6 +144,8 @@ class History:
         self.skipped: Counter[str] = Counter()
         """How many commits and files were left out, by reason; grows while `changes` is read."""
         self._repo = _open(path)
+        # What a commit leaves is what the next one begins with.
+        self._content = lru_cache(maxsize=CONTENTS)(partial(_content, self._repo))
         with _translated(path):
             self._boundary = _boundary(self._repo)
 
@@ -163,8 +171,10 @@ class History:
                     found.append(commit)
                 if chosen.max_commits is not None and len(found) >= chosen.max_commits:
                     break
-            for commit in reversed(found):
-                change = self._change(commit, chosen, spec)
+            found.reverse()
+            changed = changed_files(Path(self._repo.git_dir), [commit.hexsha for commit in found])
+            for commit, files in zip(found, changed, strict=True):
+                change = self._change(commit, files, chosen, spec)
                 if change is not None:
                     yield change
 
@@ -189,11 +199,17 @@ class History:
             return False
         return True
 
-    def _change(self, commit: "Commit", chosen: Selection, spec: pathspec.GitIgnoreSpec | None) -> Change | None:
+    def _change(
+        self,
+        commit: "Commit",
+        changed: Sequence[ChangedFile],
+        chosen: Selection,
+        spec: pathspec.GitIgnoreSpec | None,
+    ) -> Change | None:
         [parent] = commit.parents
         files = []
-        for diff in parent.diff(commit):
-            file = self._file(diff, chosen, spec)
+        for one in changed:
+            file = self._file(one, chosen, spec)
             if isinstance(file, str):
                 self.skipped[file] += 1
             else:
@@ -210,23 +226,23 @@ class History:
             files=tuple(files),
         )
 
-    def _file(self, diff: "Diff", chosen: Selection, spec: pathspec.GitIgnoreSpec | None) -> FileChange | str:
+    def _file(self, changed: ChangedFile, chosen: Selection, spec: pathspec.GitIgnoreSpec | None) -> FileChange | str:
         """The change of one file, or the reason why it is left out."""
-        if diff.deleted_file or diff.b_path is None:
+        if changed.is_deleted:
             return "deleted_file"
-        if diff.new_file and not chosen.with_new_files:
+        if changed.is_new and not chosen.with_new_files:
             return "new_file"
-        if SUBMODULE_MODE in (diff.a_mode, diff.b_mode):
+        if SUBMODULE_MODE in changed.modes:
             return "submodule"
-        if SYMLINK_MODE in (diff.a_mode, diff.b_mode):
+        if SYMLINK_MODE in changed.modes:
             return "symlink"
-        if spec is not None and not spec.match_file(diff.b_path):
+        if spec is not None and not spec.match_file(changed.path):
             return "path"
-        language = language_of(diff.b_path)
+        language = language_of(changed.path)
         if chosen.languages and language not in chosen.languages:
             return "language"
-        before = _content(None if diff.new_file else diff.a_blob, chosen.max_file_bytes)
-        after = _content(diff.b_blob, chosen.max_file_bytes)
+        before = "" if changed.is_new else self._content(changed.blobs[0], chosen.max_file_bytes)
+        after = self._content(changed.blobs[1], chosen.max_file_bytes)
         for side in (before, after):
             if isinstance(side, _Unreadable):
                 return side.reason
@@ -235,7 +251,7 @@ class History:
         edits = edits_between(before, after)
         if not any(edit.inserted.strip() for edit in edits):
             return "nothing_inserted"
-        file = FileChange(path=diff.b_path, language=language, before=before, after=after, edits=edits)
+        file = FileChange(path=changed.path, language=language, before=before, after=after, edits=edits)
         return file if file.typed_chars <= chosen.max_typed_chars else "pasted"
 
     def checkout(self, folder: Path, revision: str) -> None:
@@ -272,13 +288,13 @@ class _Unreadable:
     reason: str
 
 
-def _content(blob: "Blob | None", max_bytes: int) -> str | _Unreadable:
-    if blob is None:
-        return ""
+def _content(repo: "Repo", blob: str, max_bytes: int) -> str | _Unreadable:
+    """A file's text, asked for once: git says its size in front of it."""
     try:
-        if blob.size > max_bytes:
+        found = repo.odb.stream(bytes.fromhex(blob))
+        if found.size > max_bytes:
             return _Unreadable("huge_file")
-        data = blob.data_stream.read()
+        data = found.read()
     except ValueError:
         return _Unreadable("missing_object")  # A partial clone that would have to fetch it.
     if data.startswith(LFS_HEADER):
@@ -335,10 +351,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _starts(lines: Sequence[str]) -> list[int]:
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    return starts
+    return list(accumulate(map(len, lines), initial=0))
 
 
 def _slide(block: _Block, new: Sequence[str], floor: int) -> _Block:

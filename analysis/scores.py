@@ -60,7 +60,7 @@ def score(suggestion: str, continuation: str | None, language: str) -> Mapping[s
     """All agreement measures; each None if there is no continuation to compare with, or nothing was suggested."""
     if continuation is None or not suggestion.strip():
         return dict.fromkeys(_MEASURES)
-    suggested, written = tokens(suggestion, language), tokens(continuation, language)
+    suggested, written = _tokens(suggestion, language), _tokens(continuation, language)
     saved = _common_prefix(suggestion, continuation)
     return {
         "first_line_exact": float(_first_line(suggestion) == _first_line(continuation)),
@@ -179,8 +179,14 @@ def _identifier_recall(suggestion: str, continuation: str, language: str) -> flo
     return len(wanted & set(_names(suggestion, language))) / len(wanted) if wanted else None
 
 
+@lru_cache(maxsize=8)
+def _tokens(text: str, language: str) -> tuple[str, ...]:
+    """One scoring looks at both of its texts twice, and both arms are scored against the same one."""
+    return tuple(tokens(text, language))
+
+
 def _names(text: str, language: str) -> Iterator[str]:
-    return (token for token in tokens(text, language) if token.isidentifier() and not keyword.iskeyword(token))
+    return (token for token in _tokens(text, language) if token.isidentifier() and not keyword.iskeyword(token))
 
 
 def _is_balanced(pieces: Sequence[str]) -> bool:
