@@ -7,7 +7,7 @@ REQUIREMENTS := requirements/dev.txt
 # Not spark: 400 MB and a Java for one slow test, which `make test-all` installs by itself.
 EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore --extra pascal
 
-.PHONY: help setup demo test test-all test-minimum check fix docs bench requirements clean
+.PHONY: help setup demo test test-all test-minimum check fix docs bench rehearsal requirements clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ docs: setup ## The pages, offline, in docs/_build; a link that leads nowhere end
 
 bench: setup ## Measure; writes bench/RESULTS.md
 	$(BIN)/python -m bench
+
+rehearsal: setup ## A team's fortnight with faults, half an hour; every figure is held against the script
+	$(BIN)/codetrial arms fetch smollm2
+	$(BIN)/codetrial arms fetch gemma3-270m
+	$(BIN)/python -m bench.rehearsal
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 
