@@ -152,14 +152,14 @@ def _ids(comments: list[ReviewComment]) -> dict[str, int]:
     return {marker: comment.id for comment in comments if (marker := last_marker(comment.body)) is not None}
 
 
-def show_quietly(api: Api, pull: Pull, draft: Draft, *, run: str) -> Posted | None:
+def show_quietly(api: Api, pull: Pull, draft: Draft, *, run: str, known: int | None = None) -> Posted | None:
     """Say in the check, or on the workflow's own page, that the change was read; None where neither can be written.
 
     Raises:
         GitHubError: the check could be written, only not now.
     """
     try:
-        report_state(api, pull, run=run, title="Reviewed", summary=draft.body, conclusion="neutral")
+        report_state(api, pull, run=run, title="Reviewed", summary=draft.body, conclusion="neutral", known=known)
     except Forbidden:
         if not _on_the_workflows_page(draft.body):
             return None
@@ -187,8 +187,14 @@ def _show_elsewhere(api: Api, pull: Pull, draft: Draft, why: Forbidden) -> Poste
     return Posted(review=None, comments={}, how="check")
 
 
-def report_state(api: Api, pull: Pull, *, run: str, title: str, summary: str, conclusion: str | None) -> int:
-    """Show where a person looks what the review is doing, or why there is none; `neutral`, so that it never blocks."""
+def report_state(
+    api: Api, pull: Pull, *, run: str, title: str, summary: str, conclusion: str | None, known: int | None = None
+) -> int:
+    """Show where a person looks what the review is doing, or why there is none; `neutral`, so that it never blocks.
+
+    Args:
+        known: The check as this process has written it before; without it, it is looked for.
+    """
     values: Mapping[str, Any] = {
         "name": CHECK_NAME,
         "external_id": run,
@@ -196,4 +202,4 @@ def report_state(api: Api, pull: Pull, *, run: str, title: str, summary: str, co
         "output": {"title": title, "summary": summary[:60_000]},
         **({} if conclusion is None else {"conclusion": conclusion}),
     }
-    return api.write_check(pull, api.check_run(pull, CHECK_NAME, run), values)
+    return api.write_check(pull, known or api.check_run(pull, CHECK_NAME, run), values)

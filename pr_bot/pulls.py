@@ -69,6 +69,8 @@ class Bot:
     mirrors: Path
     origin: Origin = Origin.PERSON
     sleep: Callable[[float], None] = time.sleep
+    checks: dict[str, int] = field(default_factory=dict)
+    """Checks that this process has opened and not finished, by our id for them: not to be looked for again."""
     make_reviewer: Callable[[ArmConfig], Reviewer] = field(default=IsolatedReviewer)
 
     def close(self) -> None:
@@ -320,7 +322,9 @@ class Bot:
 
     def _show_quietly(self, api: Api, pull: Pull, draft: Draft) -> Posted | None:
         """Without a review, which would be a message to everybody at each push; None: it takes one, the first time."""
-        shown = show_quietly(api, pull, draft, run=self._check_id(pull))
+        shown = show_quietly(
+            api, pull, draft, run=self._check_id(pull), known=self.checks.pop(self._check_id(pull), None)
+        )
         if shown is None and self.state.rows("SELECT 1 FROM head WHERE pull = ? AND posted IS NOT NULL", pull.key):
             shown = Posted(review=None, comments={}, how="none")
         return shown
@@ -379,15 +383,15 @@ class Bot:
 
     def _tell(self, api: Api, pull: Pull, title: str, summary: str, *, is_finished: bool = True) -> None:
         """Show the state where a person looks. Without the permission for it, the log must do."""
+        run = self._check_id(pull)
+        known = self.checks.pop(run, None)
         try:
-            report_state(
-                api,
-                pull,
-                run=self._check_id(pull),
-                title=title,
-                summary=summary,
-                conclusion="neutral" if is_finished else None,
-            )
+            check = report_state(
+                api, pull, run=run, title=title, summary=summary, conclusion="neutral" if is_finished else None,
+                known=known,
+            )  # fmt: skip
+            if not is_finished:
+                self.checks[run] = check
         except GitHubError as fault:
             logger.info("%s: %s (%s)", pull.key, title, fault)
 

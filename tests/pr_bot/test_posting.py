@@ -49,6 +49,8 @@ def test_both_arms_findings_arrive_as_one_comment_review(scene: Scene, pull: tup
         assert {row["label"] for row in bot.store.rows("SELECT label FROM exposure")} == {"A", "B"}
         assert bot.store.rows("SELECT count(*) AS n FROM assignment")[0]["n"] == 2
         assert [run["conclusion"] for run in repo.check_runs] == ["neutral"]
+        looked_for = [call for call in scene.hub.calls if call.method == "GET" and "check-runs" in call.path]
+        assert len(looked_for) == 1, "the check that was opened is known when it is finished"
         again = bot.review(api, "octo/app", 1)
         assert again.result is Result.SKIPPED
     assert len(submitted(pr)) == 1
