@@ -113,16 +113,16 @@ vscode() { # As code-server, built from npm for the Node that it wants, which co
   chmod +x "$folder/bin/code-server"
 }
 
-from_the_system() { # Emacs, Vim, their terminal, Kate, its screen, and the browser for VS Code: these need root.
-  local packages=(emacs-nox elpa-eglot elpa-lsp-mode vim tmux kate xvfb xdotool chromium)
+from_the_system() { # Emacs, Vim, their terminal, and the browser for VS Code: ordinary packages, which need root.
+  local packages=(emacs-nox elpa-eglot elpa-lsp-mode vim tmux chromium)
   dpkg --status "${packages[@]}" >/dev/null 2>&1 && return
   if [ "$(id -u)" != 0 ]; then
-    missing+=("emacs, vim, tmux, kate and chromium: run as root, or apt-get install ${packages[*]}")
+    missing+=("emacs, vim, tmux and chromium: run as root, or apt-get install ${packages[*]}")
     return
   fi
   if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "${packages[@]}" \
     >"$folder/system.log" 2>&1; then
-    missing+=("emacs, vim, tmux, kate and chromium: apt could not install them, see $folder/system.log")
+    missing+=("emacs, vim, tmux and chromium: apt could not install them, see $folder/system.log")
   fi
 }
 
