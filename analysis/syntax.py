@@ -276,29 +276,48 @@ def _parser(language: str) -> tree_sitter.Parser | None:
 
 
 def parse(data: bytes, language: str) -> tree_sitter.Tree | None:
-    """The tree, whole or with errors; None without a grammar, or if it took too long, which is counted."""
+    """The tree, whole or with errors; None without a grammar, or if it took too long, which is counted.
+
+    A node's own `text` is not to be had from it; `data` and the node's span have it.
+    """
     parser = _parser(language)
     if parser is None:
         return None
-    deadline = time.monotonic() + PARSE_LIMIT_S
-    handed: list[bytearray] = []
-
-    def read(offset: int, _: object) -> bytearray:
-        handed.append(bytearray(data[offset:]))
-        return handed[-1]
-
+    # Of this thread's own work: on a busy machine a parse may wait longer than it takes.
+    deadline_s = time.thread_time() + PARSE_LIMIT_S
     try:
         # Only the callback form can be stopped. One call hands over everything: each call is a trip through Python.
-        return parser.parse(read, progress_callback=lambda _offset, _error: time.monotonic() > deadline)
+        return parser.parse(_Reader(data), progress_callback=lambda _offset, _error: time.thread_time() > deadline_s)
     except ValueError:  # How the binding says that it was stopped.
         parser.reset()
         _counts["slow_parses"] += 1
         return None
     finally:
-        # The binding never lets go of what the callback gave it: emptied, what it keeps is a few bytes and not a
-        # document (py-tree-sitter 0.26). So a node's own `text` is not to be had; `data` and its span have it.
-        for piece in handed:
+        for piece in _pieces:
             piece.clear()
+
+
+_pieces: list[bytearray] = []
+
+
+class _Reader:
+    """Hands a text to the parser in buffers that are used again for the next one.
+
+    py-tree-sitter 0.26 never lets go of an object that its callback gave it, some ten a parse. New ones would be a
+    document's worth of memory at every keystroke; emptied ones still 700 bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._used = 0
+
+    def __call__(self, offset: int, _point: object) -> bytearray:
+        if self._used == len(_pieces):
+            _pieces.append(bytearray())
+        piece = _pieces[self._used]
+        piece[:] = self._data[offset:]
+        self._used += 1
+        return piece
 
 
 def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
