@@ -89,13 +89,14 @@ class DuckDbSource:
 
     def _columns(self, table: str, read: str, kinds: dict[str, str]) -> str:
         """The columns of a table; one that no file has, because an earlier version wrote them all, is null."""
-        there = {row[0] for row in self._run(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+        there = {row[0] for row in self.run(f"DESCRIBE SELECT * FROM {read}").fetchall()}
         return ", ".join(
             f'"{name}"' if name in there else f'CAST(NULL AS {kinds[kind]}) AS "{name}"'
             for name, kind in column_types(table).items()
         )
 
-    def _run(self, statement: str) -> Any:
+    def run(self, statement: str) -> Any:
+        """Any statement, in DuckDB's words."""
         import duckdb
 
         try:
@@ -104,16 +105,16 @@ class DuckDbSource:
             raise _unreadable(self.place, fault) from fault
 
     def fetch(self, query: Query) -> Columns:
-        return Columns(self._run(statement(query, "duckdb")).fetchnumpy())
+        return Columns(self.run(statement(query, "duckdb")).fetchnumpy())
 
     def hold(self, name: str, query: "Query | None" = None) -> None:
-        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement(query or name, "duckdb")}')
+        self.run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {statement(query or name, "duckdb")}')
 
     def put(self, name: str, columns: Mapping[str, Sequence[Any] | NDArray[Any]]) -> None:
         import pyarrow as pa
 
         self._connection.register("putting", pa.table(dict(columns)))
-        self._run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM putting')
+        self.run(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM putting')
         self._connection.unregister("putting")
 
     def close(self) -> None:
