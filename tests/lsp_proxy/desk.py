@@ -93,9 +93,6 @@ class Desk:
     def has_answers(self) -> bool:
         return bool(self._rows("attempt", "SELECT 1 FROM attempt WHERE status = 'ok'"))
 
-    def was_offered(self) -> bool:
-        return bool(self._rows("exposure", "SELECT 1 FROM exposure"))
-
     def was_taken(self) -> bool:
         return bool(self._rows("incident", "SELECT 1 FROM incident WHERE kind = 'taken'"))
 
