@@ -29,7 +29,7 @@ def check(tally: Tally) -> None:
     assert tally.offered == tally.decided, "every suggestion that was offered has one outcome"
     assert tally.not_shown <= 2, tally.details
     assert tally.details == []
-    assert {(precision, recall) for _, precision, recall in tally.classes().values()} == {(1.0, 1.0)}
+    assert {(counted.precision, counted.recall) for counted in tally.classes().values()} == {(1.0, 1.0)}
     assert (tally.outside_seen, tally.outside_false) == (tally.outside_expected, 0)
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from analysis.history import Edit, History, Selection
 from analysis.store import Store
@@ -61,7 +61,7 @@ def cases(repository: Path, wanted: int, seed: int) -> list[Case]:
     chance = random.Random(seed)
     found: list[Case] = []
     with History(repository) as history:
-        for change in history.changes(Selection(languages=("python",), max_commits=150)):
+        for change in history.changes(Selection(languages=("python",))):
             for file in change.files:
                 text = file.before
                 for edit in file.edits:
@@ -354,16 +354,31 @@ class Tally:
         right = Counter(name for name, got, _ in self.pairs if got == BEHAVIOURS[name][1])
         return {name: (total[name], right[name]) for name in BEHAVIOURS if total[name]}
 
-    def classes(self) -> dict[str, tuple[int, float, float]]:
-        """Cases, precision and recall of each outcome class."""
+    def classes(self) -> dict[str, "Counted"]:
         found = {}
         for wanted in dict.fromkeys(outcome for _, outcome in BEHAVIOURS.values()):
             truth = [got for name, got, _ in self.pairs if BEHAVIOURS[name][1] == wanted]
             hits = sum(got == wanted for got in truth)
             said = sum(got == wanted for _, got, _ in self.pairs)
             if truth:
-                found[wanted] = (len(truth), hits / said if said else 0.0, hits / len(truth))
+                found[wanted] = Counted(len(truth), said, hits)
         return found
+
+
+class Counted(NamedTuple):
+    """One outcome class: how often it was done, how often it was said, and how often both."""
+
+    done: int
+    said: int
+    hits: int
+
+    @property
+    def precision(self) -> float:
+        return self.hits / self.said if self.said else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.hits / self.done
 
 
 async def perform(hands: Hands, session: Session, planned: Sequence[tuple[Case, str]]) -> list[tuple[Case, str]]:
@@ -805,10 +820,45 @@ class NeovimHands:
 
 
 async def in_neovim(
-    folder: Path, program: str, known: Sequence[Case], each: int, *, surface: str, runs_commands: bool
+    folder: Path,
+    program: str,
+    known: Sequence[Case],
+    each: int,
+    *,
+    surface: str,
+    runs_commands: bool,
+    at_once: int = 1,
 ) -> Tally:
-    """Every behaviour in a Neovim without a screen."""
+    """Every behaviour in Neovims without a screen, so many side by side."""
     planned = plan(known, each, has_parts=surface == "inline", one_line=surface == "menu")
+    tally = Tally()
+    tallies = await asyncio.gather(
+        *(
+            _in_one_neovim(
+                folder / str(number),
+                program,
+                known,
+                planned[number::at_once],
+                surface=surface,
+                runs_commands=runs_commands,
+            )
+            for number in range(at_once)
+        )
+    )
+    for one in tallies:
+        tally.add(one)
+    return tally
+
+
+async def _in_one_neovim(
+    folder: Path,
+    program: str,
+    known: Sequence[Case],
+    planned: Sequence[tuple[Case, str]],
+    *,
+    surface: str,
+    runs_commands: bool,
+) -> Tally:
     async with session_in(folder, known) as session:
         settings = folder / "config" / "nvim" / "init.lua"
         settings.parent.mkdir(parents=True, exist_ok=True)
