@@ -177,11 +177,14 @@ class Offer:
         """What was taken of it, up to the end of the last part."""
         return self.text[: self._part_end]
 
-    def step(self, edits: list[Edit], document: Readable, now_ns: int, *, is_whole: bool) -> bool:
+    def step(
+        self, edits: list[Edit], document: Readable, now_ns: int, *, is_whole: bool, is_listed: bool = False
+    ) -> bool:
         """Take note of one content change that touched the span; True if the suggestion explains it.
 
         Args:
             is_whole: The editor sent the whole text, so that several keystrokes may look like one change.
+            is_listed: The change is an item of the editor's own list, which is another way of typing.
         """
         if self.verdict is not None or self._rule is not None:
             return False
@@ -199,7 +202,7 @@ class Offer:
                 self._forget_parts()
             return False
         is_gathered = self.gathers_keystrokes and is_whole
-        by_hand = self._is_keystroke(edits, before, is_gathered=is_gathered)
+        by_hand = is_listed or self._is_keystroke(edits, before, is_gathered=is_gathered)
         # A menu item is taken whole; and three characters in a gathered text are as likely three keystrokes.
         has_parts = self.surface is Surface.INLINE and not is_gathered
         if matched == len(self._want):

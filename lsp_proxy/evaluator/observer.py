@@ -70,6 +70,7 @@ class Observer:
         self._typed: dict[str, int] = defaultdict(int)
         self._runs: dict[str, Edit] = {}
         self._settled_ns: dict[str, int] = {}
+        self._listed: dict[str, str] = {}
 
     # What happens to documents.
 
@@ -84,11 +85,15 @@ class Observer:
         view = self.documents.view(uri)
         self._watches.follow(uri, edits, self._now(), view)
         is_explained = False
+        is_listed = view is not None and self._is_listed(uri, edits, view)
         for offer in self._offers.get(uri, ()):
             touching = [edit for edit in edits if offer.span.follow(edit)]
-            if touching and view is not None and offer.step(touching, view, self._now(), is_whole=is_whole):
-                is_explained = True
-        self._note_outside(uri, edits, is_explained=is_explained)
+            if touching and view is not None:
+                is_explained |= offer.step(touching, view, self._now(), is_whole=is_whole, is_listed=is_listed)
+        if is_listed and not is_explained:
+            self._typed[uri] += sum(len(edit.new) for edit in edits)
+        else:
+            self._note_outside(uri, edits, is_explained=is_explained)
         self._note_run(uri, edits)
 
     def settled(self, uri: str) -> None:
@@ -116,9 +121,17 @@ class Observer:
         self._removed.pop(uri, None)
         self._typed.pop(uri, None)
         self._settled_ns.pop(uri, None)
+        self._listed.pop(uri, None)
 
     def hints(self, uri: str) -> Sequence[Point]:
         return [offer.span.end for offer in self._offers.get(uri, ()) if offer.is_open]
+
+    def listed(self, uri: str, item: str | None) -> None:
+        """What is selected in the list that the editor has open beside a suggestion; None if it has none open."""
+        if item:
+            self._listed[uri] = item
+        else:
+            self._listed.pop(uri, None)
 
     def typed_chars(self, uri: str) -> int:
         """What was typed in a document since this was last asked; without what was taken or inserted at once."""
@@ -423,6 +436,7 @@ class Observer:
         for offer in self._offers.pop(uri, ()):
             self._finish(offer, reason, is_known=is_known)
             self._by_token.pop(offer.suggestion, None)
+            self._kept.discard(offer.suggestion)
 
     def _finish(self, offer: Offer, rule: str, *, is_known: bool) -> None:
         self._put_verdict(offer, offer.finish(rule, self._now(), is_known=is_known))
@@ -471,6 +485,14 @@ class Observer:
                     self._typed[uri] += len(edit.new)
             if 0 < len(edit.old) <= TEXT_LIMIT:
                 removed.append(squeeze(edit.old))
+
+    def _is_listed(self, uri: str, edits: Sequence[Edit], view: View) -> bool:
+        """Whether a change brought the rest of what the editor's own list had selected."""
+        item = self._listed.get(uri)
+        if item is None or len(edits) != 1 or len(edits[0].new) < 2 or not item.endswith(edits[0].new):
+            return False
+        end = after(edits[0].start, edits[0].new)
+        return view.line(end.line)[: end.column].endswith(item)
 
     def _note_run(self, uri: str, edits: Sequence[Edit]) -> None:
         """Join single characters that follow each other within one notification: an insertion told in small pieces."""

@@ -186,6 +186,7 @@ class EvaluatorSession:
         if request is None:
             self._recorder.count("request_beyond_the_end")
             return None
+        self.observer.listed(request.uri, (request.selected or {}).get("text"))
         return self.desk.arrive(request)
 
     def answers_soon(self, arrival: Arrival) -> bool:

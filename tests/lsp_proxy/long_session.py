@@ -2,8 +2,11 @@
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import linear_regression
+from typing import NamedTuple
 
 from analysis.history import FileChange, History, Selection
 from analysis.store import Store
@@ -14,8 +17,20 @@ from tests.codetrial.streaming import Received, Script, StreamingServer
 from tests.lsp_proxy.served_arm import configuration, says
 from tests.lsp_proxy.truth import READY_S, until
 
+SAMPLES_AN_HOUR = 4
+WARM_HOURS = 1.0
+"""Until then modules load, pools fill and every kind of row has been written once."""
+
 PATIENCE_S = 0.2
 """How long the typist really waits for a suggestion: a model does not answer sooner because time is short."""
+
+
+class Memory(NamedTuple):
+    """What the two processes held at a time, in megabytes."""
+
+    hours: float
+    evaluator_mb: float
+    relay_mb: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +44,15 @@ class LongSession:
     """Suggestions with more than one outcome."""
     lost: int
     """Records that the writer dropped, and faults of ours."""
-    memory_mb: tuple[float, float]
-    """The evaluator's, after a quarter of the time and at the end."""
+    memory: Sequence[Memory]
+
+    def growth_mb_an_hour(self) -> Memory:
+        """The slopes of both, by least squares over what came after `WARM_HOURS`; `hours` is what they rest on."""
+        warm = [sample for sample in self.memory if sample.hours >= min(WARM_HOURS, self.hours / 4)]
+        hours = [sample.hours for sample in warm]
+        evaluator = linear_regression(hours, [sample.evaluator_mb for sample in warm]).slope
+        relay = linear_regression(hours, [sample.relay_mb for sample in warm]).slope
+        return Memory(hours[-1] - hours[0], evaluator, relay)
 
 
 class Author:
@@ -57,12 +79,18 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
     work.mkdir(parents=True)
     environment = {"CODETRIAL_DATA_DIR": str(folder / "own"), "CODETRIAL_USER_CONFIG": str(folder / "none.toml")}
     lasts_s = hours * 3600 / speed
-    memory: list[float] = []
+    memory: list[Memory] = []
     keys = 0
+
+    processes: tuple[int, int] | None = None
 
     def typed(chars: int) -> None:
         nonlocal keys
         keys += max(0, chars)
+        hours_gone = (time.monotonic() - began) * speed / 3600
+        if processes is not None and hours_gone >= len(memory) / SAMPLES_AN_HOUR:
+            evaluator, relay = processes
+            memory.append(Memory(hours_gone, _resident_mb(evaluator), _resident_mb(relay)))
 
     async with StreamingServer() as server:
         server.script = author
@@ -78,7 +106,7 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
                 return store.exists() and bool(_rows(store, "SELECT 1 FROM session"))
 
             await until(has_begun, READY_S)
-            evaluator = _evaluator_of(editor.process.pid)
+            processes = _evaluator_of(editor.process.pid), editor.process.pid
             began = time.monotonic()
             typist = Typist(
                 editor=editor,
@@ -97,10 +125,7 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
                 (work / file.path).parent.mkdir(parents=True, exist_ok=True)
                 await typist.make(file)
                 number += 1
-                if not memory and time.monotonic() - began > lasts_s / 4:
-                    memory.append(_resident_mb(evaluator))
             wall_s = time.monotonic() - began
-            memory.append(_resident_mb(evaluator))
             await editor.shut_down()
 
     async def has_ended() -> bool:
@@ -122,7 +147,7 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
         decided=counts["decided"],
         twice=counts["outcomes"] - counts["decided"],
         lost=(counts["dropped"] or 0) + counts["faults"],
-        memory_mb=(memory[0], memory[-1]),
+        memory=memory,
     )
 
 

@@ -242,6 +242,45 @@ def test_a_word_from_the_servers_own_menu_is_no_part_of_a_menu_item() -> None:
     assert outcome(it) == ("not_taken", "diverged")
 
 
+def test_a_word_from_the_editors_own_list_is_no_part_of_an_inline_suggestion() -> None:
+    """VS Code says with each request what its list has selected; Tab then takes that, and not the ghost text."""
+    it = editor()
+    it.type("j")
+    it.offer("son.loads(text)")
+    it.observer.listed(URI, "json")
+    it.wait(1)
+    it.insert("son")
+    assert it.observer.typed_chars(URI) == 4
+    it.observer.listed(URI, None)
+    it.wait(1)
+    it.type(".dumps")
+    it.wait(11)
+    assert outcome(it) == ("not_taken", "diverged")
+
+
+def test_an_item_of_the_list_that_is_all_of_the_suggestion_is_typed_through() -> None:
+    it = editor()
+    it.type("j")
+    it.offer("son")
+    it.observer.listed(URI, "json")
+    it.insert("son")
+    it.wait(11)
+    assert outcome(it) == ("typed_through", "typed_through")
+
+
+def test_a_word_that_is_taken_while_the_list_offers_another_is_a_part() -> None:
+    it = editor()
+    it.type("j")
+    it.offer("son.loads(text)")
+    it.observer.listed(URI, "jinja")
+    it.wait(1)
+    it.insert("son")
+    it.wait(1)
+    it.type("; x")
+    it.wait(11)
+    assert outcome(it) == ("partly_accepted", "word")
+
+
 def test_other_cursors_do_not_disturb() -> None:
     it = ScriptedEditor("a = \nb = \nc = \n", 9, "batched")
     it.offer("load(1)")
