@@ -13,14 +13,14 @@ is never to be read as zero. All measures but `saved_chars` lie in [0, 1] and 1 
     kept_share              share of the accepted characters that still stand, counted in whole tokens
 """
 
-import keyword
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from rapidfuzz.distance import LCSseq, Levenshtein
 
+from analysis.names import caseless, names, words
 from analysis.syntax import error_count, tokens
 
 __all__ = [
@@ -35,7 +35,8 @@ __all__ = [
     "score",
 ]
 
-SCORER_VERSION = "1"
+SCORER_VERSION = "2"
+"""1 took keywords and the words of comments and strings for names."""
 
 MOSTLY_KEPT = 0.5
 """Below half of its tokens a text counts as gone: published retention measures draw the line at the same half."""
@@ -92,7 +93,8 @@ def properties(
     before = _errors_around(prefix + suffix, language)
     after = error_count(prefix + suggestion + suffix, language)
     following = next((line.strip() for line in suffix.split("\n")[1:] if line.strip()), None)
-    new = set(_names(suggestion, language)) - {*_WORD.findall(prefix), *_WORD.findall(suffix)}
+    new = names(suggestion, language) - words(prefix, language) - words(suffix, language)
+    elsewhere = caseless(elsewhere, language) if new else ""
     unknown = {name for name in new if not _occurs(name, elsewhere)}
     return {
         "errors_after": None if after is None else float(after),
@@ -109,7 +111,7 @@ def _errors_around(text: str, language: str) -> int | None:
     return error_count(text, language)
 
 
-_WORD = re.compile(r"\w+")
+_IN_A_WORD = re.compile(r"\w")
 
 
 def _occurs(name: str, text: str) -> bool:
@@ -117,7 +119,7 @@ def _occurs(name: str, text: str) -> bool:
     twenty times as fast as one that begins with an assertion.
     """
     found = re.finditer(rf"{re.escape(name)}(?!\w)", text)
-    return any(not _WORD.match(text[max(0, match.start() - 1) : match.start()]) for match in found)
+    return any(not _IN_A_WORD.match(text[max(0, match.start() - 1) : match.start()]) for match in found)
 
 
 _PROPERTIES = ("errors_after", "parse_change", "brackets_balanced", "repeats_following", "unknown_identifiers")
@@ -175,18 +177,14 @@ def _first_line(text: str) -> str:
 def _identifier_recall(suggestion: str, continuation: str, language: str) -> float | None:
     """Over as many lines as the suggestion has; None if nothing was named there."""
     covered = "\n".join(continuation.split("\n")[: suggestion.count("\n") + 1])
-    wanted = set(_names(covered, language))
-    return len(wanted & set(_names(suggestion, language))) / len(wanted) if wanted else None
+    wanted = names(covered, language)
+    return len(wanted & names(suggestion, language)) / len(wanted) if wanted else None
 
 
 @lru_cache(maxsize=8)
 def _tokens(text: str, language: str) -> tuple[str, ...]:
     """One scoring looks at both of its texts twice, and both arms are scored against the same one."""
     return tuple(tokens(text, language))
-
-
-def _names(text: str, language: str) -> Iterator[str]:
-    return (token for token in _tokens(text, language) if token.isidentifier() and not keyword.iskeyword(token))
 
 
 def _is_balanced(pieces: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ A language without a grammar gives "unknown" and lexical tokens, and all that fo
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -15,16 +15,21 @@ import tree_sitter
 
 __all__ = [
     "Definition",
+    "Leaf",
     "enclosing_function",
     "encode",
     "error_count",
     "is_prose",
     "is_supported",
     "language_of",
+    "leaves_of",
     "parse",
     "slow_parses",
     "tokens",
 ]
+
+LEAVES_OF = 16
+"""Texts whose leaves are kept: two suggestions and a continuation are compared in several ways, one after the other."""
 
 PARSE_LIMIT_S = 0.25
 """A window of 4,000 characters takes 0.7 ms; what takes so much longer would hold up every other request."""
@@ -180,10 +185,14 @@ class Definition(NamedTuple):
     end_line: int
 
 
-class _Leaf(NamedTuple):
-    start: int
-    end: int
+class Leaf(NamedTuple):
+    """The smallest piece that a grammar knows."""
+
+    text: str
     type: str
+    """What the grammar calls it; "" for what error recovery left out."""
+    is_named: bool
+    """False for keywords and marks."""
 
 
 def slow_parses() -> int:
@@ -210,20 +219,32 @@ def tokens(text: str, language: str) -> list[str]:
     Joined they are the text without its white space, whatever the parser made of it; strings and comments are split
     into words, or one changed word would count as one changed string.
     """
+    leaves = leaves_of(text, language)
+    if leaves is None:
+        return _WORD.findall(encode(text).decode())
+    found: list[str] = []
+    for leaf in leaves:
+        # Error recovery may skip text without a leaf for it: then that has no type.
+        is_whole = leaf.type and not is_prose(leaf.type, leaf.text)
+        found += [leaf.text] if is_whole else _WORD.findall(leaf.text)
+    return found
+
+
+@lru_cache(maxsize=LEAVES_OF)
+def leaves_of(text: str, language: str) -> Sequence[Leaf] | None:
+    """The text in its grammar's smallest pieces, without the white space between them; None if it was not parsed."""
     data = encode(text)
     tree = parse(data, language)
     if tree is None:
-        return _WORD.findall(data.decode())
-    found: list[str] = []
+        return None
+    found: list[Leaf] = []
     at = 0
-    for leaf in _leaves(tree.root_node):
-        # Error recovery may skip bytes without a leaf for them.
-        found += _WORD.findall(data[at : leaf.start].decode())
-        piece = data[leaf.start : leaf.end].decode()
-        found += _WORD.findall(piece) if is_prose(leaf.type, piece) else ["".join(piece.split())]
-        at = leaf.end
-    found += _WORD.findall(data[at:].decode())
-    return [token for token in found if token]
+    for node in _leaf_nodes(tree.root_node):
+        found.append(Leaf(data[at : node.start_byte].decode(), "", is_named=False))
+        found.append(Leaf(data[node.start_byte : node.end_byte].decode(), node.type, is_named=node.is_named))
+        at = node.end_byte
+    found.append(Leaf(data[at:].decode(), "", is_named=False))
+    return [leaf for leaf in found if leaf.text and not leaf.text.isspace()]
 
 
 def error_count(text: str, language: str) -> int | None:
@@ -231,7 +252,7 @@ def error_count(text: str, language: str) -> int | None:
     tree = parse(encode(text), language)
     if tree is None:
         return None
-    return sum(1 for node in _walk(tree.root_node) if node.is_error or node.is_missing)
+    return sum(1 for node in _faulty(tree.root_node) if node.is_error or node.is_missing)
 
 
 def enclosing_function(text: str, line: int, language: str) -> Definition | None:
@@ -320,18 +341,23 @@ class _Reader:
         return piece
 
 
-def _walk(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
-    stack = [root]
+def _faulty(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    """The nodes with an error in them or below: of code that parses, none."""
+    stack = [root] if root.has_error else []
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(reversed(node.children))
+        stack.extend(child for child in node.children if child.has_error)
 
 
-def _leaves(root: tree_sitter.Node) -> Iterator[_Leaf]:
-    for node in _walk(root):
-        if node.child_count == 0 and node.end_byte > node.start_byte:
-            yield _Leaf(node.start_byte, node.end_byte, node.type)
+def _leaf_nodes(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.child_count:
+            stack.extend(reversed(node.children))
+        elif node.end_byte > node.start_byte:
+            yield node
 
 
 def is_prose(kind: str, piece: str) -> bool:

@@ -136,7 +136,7 @@ def run(report: Report) -> None:
 def _long(report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found: LongSession = asyncio.run(replay(Path(folder), Path(__file__).parents[1], hours=HOURS, speed=SPEED))
-    before, after = found.memory_mb
+    first, last, growth = found.memory[0], found.memory[-1], found.growth_mb_an_hour()
     report.table(
         "A long session",
         [
@@ -148,6 +148,9 @@ def _long(report: Report) -> None:
             "with two",
             "lost records",
             "evaluator, MB",
+            "growth, MB an hour",
+            "relay, MB",
+            "growth, MB an hour",
         ],
         [
             [
@@ -158,11 +161,14 @@ def _long(report: Report) -> None:
                 found.decided,
                 found.twice,
                 found.lost,
-                f"{before:.0f} -> {after:.0f}",
+                f"{first.evaluator_mb:.0f} -> {last.evaluator_mb:.0f}",
+                f"{growth.evaluator_mb:+.1f}",
+                f"{first.relay_mb:.1f} -> {last.relay_mb:.1f}",
+                f"{growth.relay_mb:+.1f}",
             ]
         ],
         command=COMMAND,
-        note=f"Real commits typed with human timing, {SPEED:g} times as fast; memory after a quarter and at the end.",
+        note=f"Real commits typed with human timing, {SPEED:g} times as fast; growth is a line through what came after the first hour.",
     )
 
 

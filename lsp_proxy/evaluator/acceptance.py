@@ -263,9 +263,15 @@ class Offer:
         return self._matched - self._settled_matched > at_most
 
     def confirm(self, now_ns: int) -> bool:
-        """The editor ran the item's command; False if an outcome was already final."""
+        """The editor ran the item's command; False if an outcome was already final.
+
+        Neovim runs it for a part too, whose change it has told before. Then what stands there says how much was taken,
+        and if the rest is taken as well, that will be seen.
+        """
         if self.verdict is not None:
             return False
+        if self._parts and self._matched < len(self._want):
+            return True
         if self._rule is None:
             before = self._matched if self._matched < len(self._want) else 0
             self._take("command", before, now_ns)

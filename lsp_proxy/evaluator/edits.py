@@ -7,7 +7,7 @@ cursor is what lies in the span that was opened there.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rapidfuzz.distance import Indel
@@ -37,6 +37,11 @@ class Edit:
     end: Point
     old: str
     new: str
+    new_end: Point = field(init=False)
+    """Where `new` ends: asked for by every place that follows the edit."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "new_end", after(self.start, self.new))
 
     @property
     def is_insertion(self) -> bool:
@@ -61,7 +66,7 @@ def follow(point: Point, edit: Edit, *, moves: bool) -> Point:
     """Where a point is after an edit; `moves` says whether what is inserted right at it pushes it along."""
     if point < edit.start or (point == edit.start and not moves):
         return point
-    new_end = after(edit.start, edit.new)
+    new_end = edit.new_end
     if point < edit.end:
         return new_end if moves else edit.start
     if point.line == edit.end.line:
@@ -85,6 +90,13 @@ class Span:
     def follow(self, edit: Edit) -> bool:
         """Follow an edit; True if the text in the span may have changed."""
         if self.end < edit.start:
+            return False
+        if edit.end.line < self.start.line:
+            # Most of all edits, to most of all places: what is typed above moves them by whole lines or not at all.
+            lines = edit.new_end.line - edit.end.line
+            if lines:
+                self.start = Point(self.start.line + lines, self.start.column)
+                self.end = Point(self.end.line + lines, self.end.column)
             return False
         touches = edit.start <= self.end and edit.end >= self.start
         comes_back = edit.is_insertion and edit.start == self.end and self._cut.startswith(edit.new)

@@ -217,6 +217,8 @@ class Observer:
         if offer.delivered_ns is None:
             # The proof overtook the relay's message.
             self._expose(offer, self._now())
+        if not offer.is_taken:
+            return  # A part of it; how much, is known when it ends.
         self._recorder.incident("taken", suggestion=offer.suggestion, rule="command", chars=offer.accepted_chars)
         view = self.documents.view(uri)
         if view is not None:

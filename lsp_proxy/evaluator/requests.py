@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Request:
         )
 
 
+@lru_cache(maxsize=64)
 def relative_path(uri: str, root: Path) -> str:
     """The document's path below the root with `/`, or the whole path if it lies elsewhere."""
     path = to_fs_path(uri) if uri.startswith("file:") else None

@@ -73,47 +73,25 @@ class _Protocol(LanguageServerProtocol):
         return JsonRPCNotification(method=method, jsonrpc="2.0", params=params)
 
     def handle_message(self, message: Any) -> None:
-        if getattr(message, "method", None) == types.CANCEL_REQUEST:
+        method = getattr(message, "method", None)
+        if method == types.CANCEL_REQUEST:
             wire_id = message.params.get("id")
             self._server.with_session(lambda session: session.cancelled(wire_id))
             if wire_id in self._request_futures:
                 self._handle_cancel_notification(wire_id)
             return
+        if method in DOCUMENT_METHODS and not hasattr(message, "id") and not self._shutdown:
+            # At every keystroke: a context, a future, a random id and three checks against protocols cost pygls more
+            # than what the handler does. Its own copies of the documents are not made this way either.
+            self.fm.features[method](message.params)
+            return
         super().handle_message(message)
 
     def _execute_handler(self, msg_id: Any, *arguments: Any, **named: Any) -> None:
         super()._execute_handler(msg_id, *arguments, **named)
-        # pygls takes the future of a request out when it answers, and those of notifications never: one a keystroke.
+        # pygls takes the future of a request out when it answers, and those of notifications never.
         if (future := self._request_futures.get(msg_id)) is not None:
             future.add_done_callback(lambda _: self._request_futures.pop(msg_id, None))
-
-    def _to_feature(self, method: str, params: Any) -> None:
-        if (handler := self.fm.features.get(method)) is not None:
-            handler(params)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
-    def lsp_text_document__did_open(self, params: Any) -> None:
-        self._to_feature(types.TEXT_DOCUMENT_DID_OPEN, params)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
-    def lsp_text_document__did_change(self, params: Any) -> None:
-        self._to_feature(types.TEXT_DOCUMENT_DID_CHANGE, params)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
-    def lsp_text_document__did_close(self, params: Any) -> None:
-        self._to_feature(types.TEXT_DOCUMENT_DID_CLOSE, params)
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_OPEN)
-    def lsp_notebook_document__did_open(self, params: Any) -> None:
-        self._to_feature(types.NOTEBOOK_DOCUMENT_DID_OPEN, params)
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
-    def lsp_notebook_document__did_change(self, params: Any) -> None:
-        self._to_feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE, params)
-
-    @lsp_method(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
-    def lsp_notebook_document__did_close(self, params: Any) -> None:
-        self._to_feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE, params)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     def lsp_workspace__execute_command(self, params: Any) -> Generator[Any, Any, Any]:

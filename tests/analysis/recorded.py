@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from analysis.scores import SCORER_VERSION
 from analysis.store import text_record
 from codetrial.clock import utc_text
 from codetrial.ids import new_id
@@ -300,7 +301,7 @@ def _score(new: _Ids, suggestion: str, task: str, label: ArmLabel, horizon: str,
         metric=metric,
         value=value,
         reason=None,
-        scorer_version="1",
+        scorer_version=SCORER_VERSION,
     )
 
 

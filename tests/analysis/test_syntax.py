@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from analysis.syntax import (
     Definition,
     enclosing_function,
+    encode,
     error_count,
     is_supported,
     language_of,
+    parse,
     slow_parses,
     tokens,
 )
@@ -32,6 +34,18 @@ def test_broken_code_has_errors_and_whole_code_has_none() -> None:
     assert error_count("x = (1, 2)\n", "python") == 0
     assert (error_count("x = (1, \n", "python") or 0) > 0
     assert error_count("anything", "cobol") is None
+
+
+@given(st.text(alphabet="abf(){}[]:;=.,'\"\n # def", max_size=80), LANGUAGES)
+def test_errors_are_those_of_every_node(text: str, language: str) -> None:
+    tree = parse(encode(text), language)
+    if tree is None:
+        assert error_count(text, language) is None
+        return
+    nodes = [tree.root_node]
+    for node in nodes:
+        nodes += node.children
+    assert error_count(text, language) == sum(node.is_error or node.is_missing for node in nodes)
 
 
 CLASS = "class A:\n    def f(self):\n        return 1\n\nx = 1\n"

@@ -96,7 +96,12 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
         server.script = author
         config.write_text(
             configuration(
-                server.url, name="long", shares=(0.45, 0.45, 0.1), editor={"time_scale": speed}, store_text="hash"
+                server.url,
+                name="long",
+                shares=(0.45, 0.45, 0.1),
+                editor={"time_scale": speed},
+                store_text="hash",
+                serves_both=True,
             )
         )
         command = proxy_command(language_server(), config=config, store=store, log=folder / "evaluator.log")

@@ -7,6 +7,13 @@ from tests.codetrial.streaming import Script, sse_stream
 __all__ = ["configuration", "says"]
 
 
+_SERVED = """api = "openai-completions"
+url = "{url}/v1"
+model = "{model}"
+template = "prefix-only"
+"""
+
+
 def configuration(
     url: str,
     *,
@@ -14,14 +21,17 @@ def configuration(
     shares: tuple[float, float, float] = (1.0, 0.0, 0.0),
     editor: Mapping[str, float] | None = None,
     store_text: str = "full",
+    serves_both: bool = False,
 ) -> str:
     """A codetrial.toml.
 
     Args:
         shares: Of A, B and none; by default every episode shows the served arm.
         editor: Keys of `[editor]`.
+        serves_both: Arm B is the same server under another name.
     """
     a, b, none = shares
+    other = _SERVED.format(url=url, model="two") if serves_both else 'api = "ngram"'
     keys = "\n".join(f"{key} = {value}" for key, value in (editor or {}).items())
     return f"""
 [trial]
@@ -29,13 +39,10 @@ name = "{name}"
 shares = {{ a = {a}, b = {b}, none = {none} }}
 
 [arms.a]
-api = "openai-completions"
-url = "{url}/v1"
-model = "one"
-template = "prefix-only"
+{_SERVED.format(url=url, model="one")}
 
 [arms.b]
-api = "ngram"
+{other}
 
 [editor]
 {keys}

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from analysis.cut import cut
 from analysis.history import Edit, History, Selection
 from analysis.store import Store
+from codetrial.config import EditorConfig
 from codetrial.pseudonyms import pseudonym_of_document
 from lsp_proxy.demo import language_server, proxy_command
 from lsp_proxy.editor_client import Document, EditorClient, EditorProfile, Pending, Replacement, RequestFailedError
@@ -52,6 +54,7 @@ class Case:
 
 
 SUGGESTION_CHARS = range(14, 91)
+MAX_LINES = EditorConfig().max_lines
 PER_EDIT = 4
 """Places taken from one edit: a new file has hundreds."""
 
@@ -80,11 +83,17 @@ def _cases_of(text: str, edit: Edit, chance: random.Random) -> Iterator[Case]:
         core = "\n".join(lines[first : first + chance.choice([1, 1, 2, 3])])
         before = head + "".join(line + "\n" for line in lines[:first])
         indent = len(core) - len(core.lstrip())
-        cut = indent + min(7, max(2, (len(core) - indent) // 4))
-        case = Case("", before + core[:cut], core[cut:], rest)
+        split = indent + min(7, max(2, (len(core) - indent) // 4))
+        case = Case("", before + core[:split], core[split:], rest)
         is_at_a_line = (not head or head.endswith("\n") or first > 0) and (not rest or rest.startswith("\n"))
-        if is_at_a_line and len(before) < 40_000 and _is_typable(core, case.suggestion):
+        if is_at_a_line and len(before) < 40_000 and _is_typable(core, case.suggestion) and _is_shown_whole(case):
             yield case
+
+
+def _is_shown_whole(case: Case) -> bool:
+    """Whether the cut leaves it as it is: a bracket that stands below already is not suggested again."""
+    kept = cut(case.suggestion, prefix=case.before, suffix=case.after, language="python", max_lines=MAX_LINES)
+    return kept.text == case.suggestion
 
 
 def _is_typable(core: str, suggestion: str) -> bool:

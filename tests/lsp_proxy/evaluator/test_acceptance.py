@@ -205,6 +205,24 @@ def test_the_command_may_come_before_the_change() -> None:
     assert [s.value for s in it.notebook.of(Score) if (s.horizon, s.metric) == ("30s", "kept_share")] == [1.0]
 
 
+@pytest.mark.parametrize("rest", ["[0])", ".value for price in prices)"])
+def test_a_command_that_is_run_for_a_part_confirms_the_part(rest: str) -> None:
+    """Neovim runs the item's command whatever of its text a person's settings let it insert."""
+    it = editor()
+    it.offer(SUGGESTION)
+    it.wait(1)
+    it.insert("sum(price")
+    it.observer.command("g-1")
+    it.wait(1)
+    if SUGGESTION.endswith(rest):
+        it.insert(rest)
+        it.observer.command("g-1")
+    else:
+        it.type(rest)
+    it.wait(11)
+    assert outcome(it) == (("accepted", "command") if SUGGESTION.endswith(rest) else ("partly_accepted", "word"))
+
+
 def test_a_command_that_overtakes_the_delivery_proves_the_exposure() -> None:
     it = editor()
     it.offer(SUGGESTION, deliver=False)
