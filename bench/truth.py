@@ -168,7 +168,7 @@ def _long(report: Report) -> None:
             ]
         ],
         command=COMMAND,
-        note=f"Real commits typed with human timing, {SPEED:g} times as fast; growth after the first hour, by least squares.",
+        note=f"Real commits typed {SPEED:g} times as fast as people type; growth: least squares after the first hour.",
     )
 
 
