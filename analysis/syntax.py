@@ -347,7 +347,8 @@ def _faulty(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(child for child in node.children if child.has_error)
+        # What no token begins with is an error node that has no error in it.
+        stack.extend(child for child in node.children if child.has_error or child.is_error or child.is_missing)
 
 
 def _leaf_nodes(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
