@@ -212,7 +212,7 @@ def bench_collecting(pulls: int = 500) -> list[Row]:
                 plant(bot.state, f"octo/app#{number}", number, first.head)
             looks = [look(hub, bot, api) for _ in range(2)]
             for pull in repo.pulls.values():
-                hub.review_by(repo, pull, [{"path": "app.py", "line": 1, "body": "hm"}], by="grace")
+                hub.review_by(repo, pull, [{"path": "app.py", "line": 1, "body": "hm"}], by="reviewer")
                 pull.title, pull.updated_at = "Another title", hub.clock.text()
             looks.append(look(hub, bot, api))
     names = ("the first look", "nothing new", "all of them changed")

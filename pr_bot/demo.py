@@ -161,7 +161,7 @@ def _play(hub: Any, bot: Bot, api: Api, repository: Repository, candidate: Candi
     repo.git(
         "fetch", "--quiet", source, f"{candidate.base}:refs/heads/main", f"{candidate.head}:refs/heads/topic", "--force"
     )
-    pull = hub.open_pull(repo, {}, head=candidate.head, title=candidate.title, by="ada")
+    pull = hub.open_pull(repo, {}, head=candidate.head, title=candidate.title, by="author")
     done = bot.review(api, NAME, pull.number)
     lines = [f"Pull request: {candidate.title}"]
     own = [comment for comment in pull.comments if last_marker(comment.body)]
@@ -170,7 +170,7 @@ def _play(hub: Any, bot: Bot, api: Api, repository: Repository, candidate: Candi
     hub.merge(repo, pull)
     hub.clock.advance(days=8)
     last = collect(bot, api, now=hub.clock.now())
-    happened.append("Ada merges it, and a week passes.")
+    happened.append("The author merges it, and a week passes.")
     happened.append(f"Collected {first.signals} signals, and {last.signals} more after the window closed.")
     database = target / "codetrial.db"
     report = report_of(database, target / "report.html")
@@ -189,22 +189,22 @@ def _person(hub: Any, repo: Any, pull: Any, own: list[Any]) -> Iterator[str]:
     """What the scripted people do: take one suggestion, like one finding, refute one, and mend a line by hand."""
     taken = next((c for c in own if "```suggestion" in c.body and c.line is not None), None)
     if taken is not None:
-        hub.commit_suggestion(repo, pull, taken, by="ada")
-        hub.resolve(repo, pull, taken, by="ada")
-        yield f"Ada commits the suggestion at {taken.path}:{taken.original_line} and resolves its thread."
+        hub.commit_suggestion(repo, pull, taken, by="author")
+        hub.resolve(repo, pull, taken, by="author")
+        yield f"The author commits the suggestion at {taken.path}:{taken.original_line} and resolves its thread."
     others = [comment for comment in own if comment is not taken]
     if others:
-        hub.react(others[0], "+1", by="grace")
-        yield f"Grace likes the finding at {others[0].path}:{others[0].original_line}."
+        hub.react(others[0], "+1", by="reviewer")
+        yield f"A reviewer likes the finding at {others[0].path}:{others[0].original_line}."
     if len(others) > 1:
-        hub.reply(repo, pull, others[1], "This is intentional.", by="ada")
-        yield f"Ada refutes the finding at {others[1].path}:{others[1].original_line}."
+        hub.reply(repo, pull, others[1], "This is intentional.", by="author")
+        yield f"The author refutes the finding at {others[1].path}:{others[1].original_line}."
     by_hand = [comment for comment in others[2:] if comment.path.endswith(".py") and comment.line is not None]
     if by_hand:
         lines = (repo.text(pull.head, by_hand[0].path) or "").split("\n")
         lines[by_hand[0].line - 1] += "  # looked at again"
         hub.push(repo, pull, {by_hand[0].path: "\n".join(lines)}, message="Look at it again")
-        yield f"Ada changes the flagged line at {by_hand[0].path}:{by_hand[0].original_line} by hand."
+        yield f"The author changes the flagged line at {by_hand[0].path}:{by_hand[0].original_line} by hand."
 
 
 def _outcomes(bot: Bot) -> list[str]:

@@ -16,7 +16,7 @@ from analysis import history as module
 from analysis.history import Edit, FileChange, History, Release, Selection, build_from_releases, edits_between
 from codetrial.errors import EvidenceError
 
-ADA = Actor("Ada Example", "ada@example.org")
+DEVELOPER = Actor("A Developer", "developer@example.org")
 BOB = Actor("Bob Example", "bob@example.org")
 
 
@@ -28,7 +28,7 @@ class Project:
         self.repo = Repo.init(root, initial_branch="main")
         self._day = 0
 
-    def commit(self, message: str, author: Actor = ADA, **files: str | bytes | None) -> str:
+    def commit(self, message: str, author: Actor = DEVELOPER, **files: str | bytes | None) -> str:
         for name, content in files.items():
             path = self.root / name.replace("__", "/").replace("_dot_", ".")
             if content is None:
@@ -117,9 +117,9 @@ def test_changes_come_oldest_first_with_the_file_as_it_stood(project: Project) -
 
 def test_selection_narrows_by_author_date_path_and_language(project: Project) -> None:
     project.commit("Start", a_dot_py="a = 1\n")
-    project.commit("Ada's", ADA, a_dot_py="a = 2\n")
+    project.commit("The developer's", DEVELOPER, a_dot_py="a = 2\n")
     project.commit("Bob's", BOB, a_dot_py="a = 3\n", docs__b_dot_md="text\n")
-    project.commit("Late", ADA, lib__c_dot_py="c = 1\n", a_dot_py="a = 4\n")
+    project.commit("Late", DEVELOPER, lib__c_dot_py="c = 1\n", a_dot_py="a = 4\n")
 
     def subjects(**chosen: object) -> list[str]:
         with History(project.root) as history:
@@ -127,7 +127,7 @@ def test_selection_narrows_by_author_date_path_and_language(project: Project) ->
 
     assert subjects(author="bob@") == ["Bob's"]
     assert subjects(since=datetime(2024, 1, 3, tzinfo=UTC)) == ["Bob's", "Late"]
-    assert subjects(until=datetime(2024, 1, 3, tzinfo=UTC)) == ["Ada's"]
+    assert subjects(until=datetime(2024, 1, 3, tzinfo=UTC)) == ["The developer's"]
     assert subjects(paths=("lib/",)) == ["Late"]
     assert subjects(languages=("markdown",)) == ["Bob's"]
     assert subjects(max_commits=1) == ["Late"]
@@ -175,7 +175,9 @@ def test_merges_and_submodules_are_skipped_and_counted(project: Project) -> None
 
 
 def _identity() -> dict[str, str]:
-    return {f"GIT_{who}_{what}": "ada@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return {
+        f"GIT_{who}_{what}": "developer@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
 
 
 def test_a_paste_is_not_typing(project: Project) -> None:

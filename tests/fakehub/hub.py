@@ -2,7 +2,7 @@
 
     with Hub(folder) as hub:
         repo = hub.repository("octo/app", {"app.py": "x = 1\\n"})
-        pull = hub.open_pull(repo, {"app.py": "x = 2\\n"}, by="ada")
+        pull = hub.open_pull(repo, {"app.py": "x = 2\\n"}, by="author")
         Github(base_url=hub.url, auth=Auth.Token(hub.token("codetrial[bot]")))
 
 Every request and every answer is checked against GitHub's own description; a violation fails the test (`hub.check()`).
@@ -120,7 +120,7 @@ class Hub:
         return repo
 
     def open_pull(
-        self, repo: Repo, files: Mapping[str, str | bytes | None], *, by: str = "ada", title: str = "Change",
+        self, repo: Repo, files: Mapping[str, str | bytes | None], *, by: str = "author", title: str = "Change",
         body: str = "", is_fork: bool = False, head: str | None = None, draft: bool = False,
     ) -> Pull:  # fmt: skip
         with self.lock:
@@ -151,14 +151,14 @@ class Hub:
     # --- what people do ----------------------------------------------------------------------------------------
 
     def push(
-        self, repo: Repo, pull: Pull, files: Mapping[str, str | bytes | None], *, message: str = "Fix", by: str = "ada",
-        committer: str = "dev",
+        self, repo: Repo, pull: Pull, files: Mapping[str, str | bytes | None], *, message: str = "Fix",
+        by: str = "author", committer: str = "dev",
     ) -> str:  # fmt: skip
         commit = repo.write(pull.head, files, message, committer=committer)
         self.set_head(repo, pull, commit, by=by)
         return commit
 
-    def set_head(self, repo: Repo, pull: Pull, commit: str, *, by: str = "ada") -> None:
+    def set_head(self, repo: Repo, pull: Pull, commit: str, *, by: str = "author") -> None:
         """A push, forced if it has to be: earlier comments move with their lines, and reviews point to the new head."""
         with self.lock:
             before = pull.head
@@ -181,7 +181,7 @@ class Hub:
         }
         emit(self, repo, "pull_request", change, self.user(by))
 
-    def commit_suggestion(self, repo: Repo, pull: Pull, comment: Comment, *, by: str = "ada") -> str:
+    def commit_suggestion(self, repo: Repo, pull: Pull, comment: Comment, *, by: str = "author") -> str:
         """Press the button beneath a suggestion, as GitHub does it."""
         found = re.search(r"^(`{3,})suggestion\n(.*?)\n?\1$", comment.body, re.DOTALL | re.MULTILINE)
         assert found, "the comment has no suggestion"
@@ -245,7 +245,7 @@ class Hub:
         }
         emit(self, repo, "issue_comment", {"action": "created", "issue": issue, "comment": entry}, self.user(by))
 
-    def merge(self, repo: Repo, pull: Pull, *, by: str = "ada", squash: bool = False) -> str:
+    def merge(self, repo: Repo, pull: Pull, *, by: str = "author", squash: bool = False) -> str:
         with self.lock:
             main = repo.git("rev-parse", "refs/heads/main")
             tree = repo.git("merge-tree", "--write-tree", main, pull.head).split("\n")[0]
@@ -260,7 +260,7 @@ class Hub:
         )
         return commit
 
-    def close(self, repo: Repo, pull: Pull, *, by: str = "ada") -> None:
+    def close(self, repo: Repo, pull: Pull, *, by: str = "author") -> None:
         pull.state, pull.closed_at = "closed", self.clock.text()
         emit(
             self, repo, "pull_request", {"action": "closed", "number": pull.number, "pull_request": pull}, self.user(by)

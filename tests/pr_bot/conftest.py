@@ -22,10 +22,10 @@ from pr_bot.review import ReviewPrompt
 from tests.fakehub.hub import Hub
 
 _IDENTITY = {
-    "GIT_AUTHOR_NAME": "Ada",
-    "GIT_AUTHOR_EMAIL": "ada@example.org",
-    "GIT_COMMITTER_NAME": "Ada",
-    "GIT_COMMITTER_EMAIL": "ada@example.org",
+    "GIT_AUTHOR_NAME": "A Developer",
+    "GIT_AUTHOR_EMAIL": "developer@example.org",
+    "GIT_COMMITTER_NAME": "A Developer",
+    "GIT_COMMITTER_EMAIL": "developer@example.org",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
 }

@@ -188,34 +188,34 @@ def test_a_pull_request_that_was_given_up_decides_nothing(posted: Reviewed) -> N
 
 
 def test_reactions_are_kept_with_their_history_and_only_of_people(posted: Reviewed) -> None:
-    posted.hub.react(posted.comment, "+1", by="ada")
+    posted.hub.react(posted.comment, "+1", by="author")
     posted.hub.react(posted.comment, "+1", by="other[bot]")
-    posted.hub.react(posted.comment, "eyes", by="grace")
+    posted.hub.react(posted.comment, "eyes", by="reviewer")
     posted.hub.react(posted.comment, "rocket", by="codetrial[bot]")
     assert sorted(posted.collect()) == ["reaction_neutral", "reaction_positive"]
     assert len(posted.collect()) == 2, "seen once is written once"
-    posted.hub.unreact(posted.comment, "+1", by="ada")
-    posted.hub.react(posted.comment, "-1", by="ada")
+    posted.hub.unreact(posted.comment, "+1", by="author")
+    posted.hub.react(posted.comment, "-1", by="author")
     assert sorted(posted.collect())[-2:] == ["reaction_positive", "reaction_withdrawn"]
     assert "reaction_negative" in posted.collect()
 
 
 def test_resolving_counts_only_by_a_person(posted: Reviewed) -> None:
-    posted.hub.resolve(posted.repo, posted.pull, posted.comment, by="ada")
+    posted.hub.resolve(posted.repo, posted.pull, posted.comment, by="author")
     assert posted.collect() == ["resolved_person"]
     posted.comment.resolved_by = None
     assert posted.collect()[-1] == "resolved_undone"
 
 
 def test_a_clearing_out_of_all_threads_is_named_as_such(posted: Reviewed) -> None:
-    posted.hub.review_by(posted.repo, posted.pull, [{"path": "app.py", "line": LINE, "body": "hm"}], by="grace")
+    posted.hub.review_by(posted.repo, posted.pull, [{"path": "app.py", "line": LINE, "body": "hm"}], by="reviewer")
     for comment in posted.pull.comments:
-        posted.hub.resolve(posted.repo, posted.pull, comment, by="ada")
+        posted.hub.resolve(posted.repo, posted.pull, comment, by="author")
     assert set(posted.collect()) == {"resolved_sweep"}
 
 
 def test_replies_are_classed_and_a_bots_reply_is_none(posted: Reviewed) -> None:
-    posted.hub.reply(posted.repo, posted.pull, posted.comment, "Good catch, fixed!", by="ada")
+    posted.hub.reply(posted.repo, posted.pull, posted.comment, "Good catch, fixed!", by="author")
     posted.hub.reply(posted.repo, posted.pull, posted.comment, "Great catch!", by="other[bot]")
     assert posted.collect() == ["reply_agree"]
     assert posted.collect() == ["reply_agree"]
@@ -247,7 +247,7 @@ def test_hidden_and_deleted_comments_are_dismissals(posted: Reviewed) -> None:
 def test_one_broken_thread_does_not_hide_the_others_or_look_deleted(posted: Reviewed) -> None:
     broken, whole = posted.pull.comments
     posted.hub.broken_threads.add(broken.id)
-    posted.hub.react(whole, "+1", by="ada")
+    posted.hub.react(whole, "+1", by="author")
     assert posted.collect() == ["reaction_positive"]
 
 
@@ -266,7 +266,7 @@ def test_a_deleted_repository_ends_the_window_with_unknowns(posted: Reviewed) ->
 
 
 def test_other_reviewers_remarks_are_observed_as_outside_arms(posted: Reviewed) -> None:
-    posted.hub.review_by(posted.repo, posted.pull, [{"path": "app.py", "line": LINE, "body": "typo?"}], by="grace")
+    posted.hub.review_by(posted.repo, posted.pull, [{"path": "app.py", "line": LINE, "body": "typo?"}], by="reviewer")
     posted.hub.review_by(
         posted.repo, posted.pull, [{"path": "app.py", "line": LINE + 5, "body": "x"}], by="rabbit[bot]"
     )
@@ -277,4 +277,4 @@ def test_other_reviewers_remarks_are_observed_as_outside_arms(posted: Reviewed) 
     rows = posted.bot.store.rows("SELECT detail FROM incident WHERE kind = 'outside_finding'")
     seen = {(json.loads(row["detail"])["is_bot"], json.loads(row["detail"])["fate"]) for row in rows}
     assert seen == {(False, "changed"), (True, "untouched")}
-    assert "grace" not in json.dumps(rows)
+    assert "reviewer" not in json.dumps(rows)

@@ -130,12 +130,12 @@ def test_github_repoints_its_review_after_a_forced_push_and_ours_stays(posted: R
 
 def test_who_reacts_with_everything_counts_once_a_kind_and_who_left_is_a_ghost(posted: Reviewed) -> None:
     for what in ("+1", "heart", "-1"):
-        posted.hub.react(posted.comment, what, by="ada")
+        posted.hub.react(posted.comment, what, by="author")
     assert sorted(posted.collect()) == ["reaction_negative", "reaction_positive", "reaction_positive"]
 
 
 def test_a_limit_in_the_middle_keeps_what_was_seen_and_goes_on_later(posted: Reviewed) -> None:
-    posted.hub.react(posted.comment, "+1", by="ada")
+    posted.hub.react(posted.comment, "+1", by="author")
     posted.hub.fail("GET", r"/reactions$", 429, headers={"Retry-After": "900"})
     with pytest.raises(RateLimited):
         collect(posted.bot, posted.api)
@@ -161,7 +161,7 @@ def test_a_look_that_was_cut_off_before_the_store_had_it_loses_nothing_and_repea
     posted: Reviewed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posted.edit("        total =+ v", "        total += v")
-    posted.hub.react(posted.comment, "+1", by="ada")
+    posted.hub.react(posted.comment, "+1", by="author")
     # Once before the store has the rows, and once before the bot knows that it has.
     for cut_off in (full, then(posted.bot.store.append, full)):
         with monkeypatch.context() as patched:

@@ -29,12 +29,12 @@ def test_the_demo_goes_from_a_commit_to_outcomes_and_a_page(working_copy: Workin
         pr, ["demo", "--repository", str(working_copy.folder), "--keep", str(keep)], catch_exceptions=False
     )
     assert found.exit_code == 0, found.output
-    assert "Ada commits the suggestion" in found.output
+    assert "The author commits the suggestion" in found.output
     page = (keep / "review.html").read_text()
     assert "Load things &lt;script&gt;" in page
     assert "<script" not in page
     assert page.count('class="add flagged"') == page.count("<article>") - 1, "each comment stands beneath its line"
-    for seen in ("scripted: careful", "held back", "resolved by ada", "This is intentional.", "Not yet"):
+    for seen in ("scripted: careful", "held back", "resolved by author", "This is intentional.", "Not yet"):
         assert seen in page, seen
     assert (keep / "report.html").exists()
     assert "The report says: Not yet" in found.output
@@ -75,7 +75,7 @@ def test_the_demo_works_from_an_installed_wheel(working_copy: WorkingCopy, tmp_p
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Ada commits the suggestion" in done.stdout
+    assert "The author commits the suggestion" in done.stdout
 
 
 def test_without_the_models_weights_the_demo_says_how_to_get_them(working_copy: WorkingCopy, tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_a_pending_review_of_a_killed_run_is_removed_first(scene: Scene, pull: t
 
 def test_a_persons_own_draft_review_is_left_alone(scene: Scene, pull: tuple[Repo, Pull]) -> None:
     _, pr = pull
-    pr.reviews.append(Review(7, scene.hub.user("grace"), "my draft", "PENDING", pr.head, None))
+    pr.reviews.append(Review(7, scene.hub.user("reviewer"), "my draft", "PENDING", pr.head, None))
     bot = scene.bot([WRONG], [])
-    with closing(bot), scene.api("grace") as api, pytest.raises(Refused, match="one pending review"):
+    with closing(bot), scene.api("reviewer") as api, pytest.raises(Refused, match="one pending review"):
         bot.review(api, "octo/app", 1)
     assert [review.body for review in pr.reviews] == ["my draft"]
 

@@ -50,10 +50,10 @@ def test_what_people_did_on_pull_requests_stands_in_the_report(scene: Scene) -> 
             assert bot.review(api, f"octo/app{number}", pull.number).result is Result.POSTED
         first, second, _ = pulls
         suggested = next(comment for comment in first.comments if "assigns instead" in comment.body)
-        scene.hub.react(suggested, "+1", by="grace")
+        scene.hub.react(suggested, "+1", by="reviewer")
         scene.hub.commit_suggestion(repos[0], first, suggested)
         doubted = next(comment for comment in second.comments if "constant one" in comment.body)
-        scene.hub.reply(repos[1], second, doubted, "This is intentional.", by="ada")
+        scene.hub.reply(repos[1], second, doubted, "This is intentional.", by="author")
         collect(bot, api)
         for repo, pull in zip(repos, (first, second), strict=False):
             scene.hub.merge(repo, pull)

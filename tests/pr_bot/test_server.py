@@ -137,7 +137,7 @@ def test_only_what_people_do_to_pull_requests_is_work(event: str, body: bytes, k
     ],
 )  # fmt: skip
 def test_verbs_stand_alone_and_take_no_settings(body: str, verb: str | None) -> None:
-    said = {"action": "created", "comment": {"body": body, "id": 5, "user": {"login": "ada"}},
+    said = {"action": "created", "comment": {"body": body, "id": 5, "user": {"login": "author"}},
             "issue": {"number": 1, "pull_request": {}}, "repository": {"full_name": "octo/app"}}  # fmt: skip
     said["issue"]["pull_request"] = {"url": "x"}  # type: ignore[index]
     assert [need["verb"] for _, _, need in work_of("issue_comment", said)] == ([verb] if verb else [])
@@ -360,7 +360,7 @@ def test_from_a_push_to_a_posted_review_as_an_app(scene: Scene, app: int, state:
     with Served(state) as served:
         scene.hub.hook(served.url, SECRET.decode())
         repo = scene.hub.repository("octo/app", {"app.py": "# x\nx = 2\n"})
-        repo.collaborators = {"ada": "write", "mallory": "read"}
+        repo.collaborators = {"author": "write", "mallory": "read"}
         pull = scene.hub.open_pull(repo, {"app.py": "# x\nx = 3\n"})
         assert scene.hub.deliveries[-1]["status_code"] == 202
         make = lambda: scene.bot(said, [])  # noqa: E731
@@ -368,15 +368,15 @@ def test_from_a_push_to_a_posted_review_as_an_app(scene: Scene, app: int, state:
         assert [c.line for c in pull.comments] == [2]
         assert pull.comments[0].user.login == "codetrial[bot]"
         scene.hub.comment_on_pull(repo, pull, "@codetrial pause", by="mallory")
-        scene.hub.comment_on_pull(repo, pull, "@codetrial explain", by="ada")
+        scene.hub.comment_on_pull(repo, pull, "@codetrial explain", by="author")
         work_off(scene, state, make)
         assert any("compares two reviewers" in entry["body"] for entry in pull.issue_comments)
-        scene.hub.comment_on_pull(repo, pull, "@codetrial pause", by="ada")
+        scene.hub.comment_on_pull(repo, pull, "@codetrial pause", by="author")
         work_off(scene, state, make)
         scene.hub.push(repo, pull, {"app.py": "# x\nx = 4\n"})
         work_off(scene, state, make)
         assert len(pull.reviews) == 1, "paused"
-        scene.hub.comment_on_pull(repo, pull, "@codetrial review", by="ada")
+        scene.hub.comment_on_pull(repo, pull, "@codetrial review", by="author")
         work_off(scene, state, make)
         assert len(pull.reviews) == 2
         scene.hub.merge(repo, pull)

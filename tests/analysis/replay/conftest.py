@@ -9,7 +9,7 @@ import pytest
 
 from tests.codetrial.streaming import StreamingServer
 
-AUTHOR = git.Actor("Ada", "ada@example.org")
+AUTHOR = git.Actor("A Developer", "developer@example.org")
 START = datetime(2025, 6, 2, 9, tzinfo=UTC)
 
 Commit = Callable[[dict[str, str | bytes], str], str]
