@@ -58,7 +58,7 @@ _WITHOUT_EXPOSURE = (
     "AND NOT EXISTS (SELECT 1 FROM exposure x WHERE x.suggestion = o.suggestion)"
 )
 _HAS_DROPPED = "EXISTS (SELECT 1 FROM session_end e WHERE e.session = t.session AND e.dropped_events > 0)"
-"""The exposure may be among what a full disk has cost; that is counted, and breaks no promise."""
+"""The exposure may be among what a full queue or disk has cost; that is counted, and breaks no promise."""
 
 _PROMISES = (
     (

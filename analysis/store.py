@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from itertools import groupby
@@ -38,8 +38,8 @@ BATCH_RECORDS = 200
 BATCH_WAIT_S = 0.2
 """Nothing waits longer than this to be durable."""
 
-RETRY_PAUSE_S = 0.5
-RETRIES = 3
+HELD_PAUSE_S = 0.5
+"""How often a disk that was full or gone is tried again."""
 
 
 def text_record(content: str) -> Text:
@@ -227,15 +227,16 @@ def _explain(path: Path, fault: sqlite3.Error) -> str:
 class WriterCounts:
     written: int
     dropped: int
-    """Records lost to a full queue or a failing disk; they are reported, never hidden."""
+    """Records lost to a full queue, or to a disk that was still full at the end; they are reported, never hidden."""
     dropped_texts: int
 
 
 class Writer:
     """The one thread of a process that writes, behind a bounded queue.
 
-    `offer` never waits: with a full queue texts are dropped before events, and what was dropped is counted. `flush`
-    returns when everything offered before it is durable (or counted as dropped).
+    `offer` never waits: with a full queue texts are dropped before events, and what was dropped is counted. What a full
+    or failing disk refuses is held, as a part of the queue, until there is room. `flush` returns when everything offered
+    before it is durable (or counted as dropped).
 
     Args:
         on_fault: Called once from the writer's thread, with a sentence for the user, when the disk first fails.
@@ -255,6 +256,10 @@ class Writer:
         self._on_fault = on_fault
         self._store_text = store_text
         self._written = self._dropped = self._dropped_texts = 0
+        self._held: list[Record] = []
+        """What the disk has refused, in order; it goes before all that is in the queue."""
+        self._flushes: list[threading.Event] = []
+        """Those that wait for it."""
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="codetrial-writer", daemon=True)
         self._thread.start()
@@ -272,7 +277,7 @@ class Writer:
                 continue
             # Texts may fill half of the queue: numbers are what the evidence cannot do without.
             limit = self._limit // 2 if is_text else self._limit
-            if self._closed or self._queue.qsize() >= limit:
+            if self._closed or self._queue.qsize() + len(self._held) >= limit:
                 kept_all = False
                 self._count_dropped(record)
             else:
@@ -306,62 +311,72 @@ class Writer:
     def _run(self) -> None:
         try:
             while True:
-                batch, signals, is_last = self._next_batch()
-                if batch:
-                    self._write(batch)
-                for signal in signals:
-                    signal.set()
+                batch, flushes, is_last = self._next_batch()
+                self._write(batch)
+                self._flushes += flushes
+                if is_last:
+                    for record in self._held:
+                        self._count_dropped(record)
+                if is_last or not self._held:
+                    for flush in self._flushes:
+                        flush.set()
+                    self._flushes.clear()
                 if is_last:
                     return
         finally:
             self._store.close()
 
     def _next_batch(self) -> tuple[list[Record], list[threading.Event], bool]:
-        """Wait for a first record, then gather what follows within BATCH_WAIT_S; a flush ends the gathering."""
+        """Wait for a first record, then gather what follows within BATCH_WAIT_S; a flush ends the gathering.
+
+        What a disk has refused is due again after a pause, with nothing new to write as well.
+        """
         batch: list[Record] = []
-        item = self._queue.get()
-        deadline = time.monotonic() + BATCH_WAIT_S
-        while True:
+        deadline = time.monotonic() + (HELD_PAUSE_S if self._held else BATCH_WAIT_S)
+        while len(batch) < BATCH_RECORDS:
+            is_patient = not batch and not self._held
+            try:
+                item = self._queue.get(timeout=None if is_patient else max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
             if item is None:
                 return batch, [], True
             if isinstance(item, threading.Event):
                 return batch, [item], False
+            if is_patient:
+                deadline = time.monotonic() + BATCH_WAIT_S
             batch.append(item)
-            if len(batch) >= BATCH_RECORDS:
-                return batch, [], False
-            try:
-                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                return batch, [], False
+        return batch, [], False
 
-    def _write(self, batch: list[Record]) -> None:
-        for tries_left in reversed(range(RETRIES)):
+    def _write(self, batch: Sequence[Record]) -> None:
+        if batch and not self._held:
             try:
                 self._store.append(*batch)
             except StoreError as fault:
                 self._report(fault)
-                if tries_left and not self._closed:
-                    time.sleep(RETRY_PAUSE_S)
             else:
                 self._written += len(batch)
                 return
-        self._rescue(batch)
+        self._write_singly([*self._held, *batch])
 
-    def _rescue(self, batch: Iterable[Record]) -> None:
-        """One by one, so that a single bad record does not take its batch with it."""
-        failed_in_a_row = 0
-        for record in batch:
-            if failed_in_a_row < RETRIES:
-                try:
-                    self._store.append(record)
-                except StoreError as fault:
-                    logger.debug("record lost: %s", fault)
-                    failed_in_a_row += 1
-                else:
-                    self._written += 1
-                    failed_in_a_row = 0
-                    continue
-            self._count_dropped(record)
+    def _write_singly(self, records: Sequence[Record]) -> None:
+        """One by one, so that a record that is bad itself does not take its batch with it.
+
+        Where the disk refuses, that record and all behind it are held, so that no row is stored without those that
+        came before it: an attempt never lacks its task.
+        """
+        self._held = []
+        for number, record in enumerate(records):
+            try:
+                self._store.append(record)
+            except StoreError as fault:
+                if isinstance(fault.__cause__, sqlite3.OperationalError):
+                    self._held = list(records[number:])
+                    return
+                logger.warning("a record is lost: %s", fault)
+                self._count_dropped(record)
+            else:
+                self._written += 1
 
     def _count_dropped(self, record: Record) -> None:
         if isinstance(record, Text):

@@ -197,7 +197,7 @@ class Desk:
         known = self._durable.get(episode.id)
         if known is None or (known.done() and not known.result()):
             if known is not None:
-                # Given up for a disk that was full: waiting for what is queued now would not bring it back.
+                # It may have been dropped by a full queue: waiting for what is queued now would not bring it back.
                 self._episodes.put_again(episode)
             known = self._tasks.create_task(asyncio.to_thread(self._recorder.flush, DURABLE_WAIT_S))
             self._durable = {episode.id: known, **dict(list(self._durable.items())[:DURABLE_EPISODES])}

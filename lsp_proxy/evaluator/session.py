@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SECOND_NS = 1_000_000_000
+END_WAIT_S = 2.0
+"""What a disk has not taken by then is written when the process ends, or lost with this session's end."""
 IDLE_TICK_S = 1.0
 """Nothing that is due waits longer; in a replay it is divided by the time scale."""
 NEOVIM = "neovim"
@@ -257,7 +259,7 @@ class EvaluatorSession:
         self._recorder.store_counts()
         if slow := slow_parses():
             self._recorder.incident("slow_parse", count=slow)
-        self._links.writer.flush()
+        self._links.writer.flush(END_WAIT_S)
         self._recorder.put(
             SessionEnd(
                 session=self._opening.session,

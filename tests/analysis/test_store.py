@@ -125,32 +125,70 @@ def test_a_full_queue_drops_texts_before_events_and_counts_both(database: Path) 
         assert writer.counts.written + writer.counts.dropped + writer.counts.dropped_texts == 1000
 
 
-def test_a_full_disk_is_told_once_and_writing_goes_on_when_there_is_room(database: Path) -> None:
+def refuse_growth(writer: Writer) -> None:
+    """SQLite itself then answers SQLITE_FULL."""
+    [pages] = writer._store.db.conn.execute("PRAGMA page_count").fetchone()
+    writer._store.db.conn.execute(f"PRAGMA max_page_count={pages}")
+
+
+def make_room(writer: Writer) -> None:
+    writer._store.db.conn.execute("PRAGMA max_page_count=1073741823")
+
+
+def test_what_a_full_disk_refuses_is_told_once_and_stored_in_order_when_there_is_room(database: Path) -> None:
     told: list[str] = []
-    first_fault = threading.Event()
-
-    def on_fault(message: str) -> None:
-        told.append(message)
-        first_fault.set()
-
-    with Writer(database, on_fault=on_fault) as writer:
+    with Writer(database, on_fault=told.append) as writer:
         writer.offer(incident())
         assert writer.flush()
-        connection = writer._store.db.conn
-        [pages] = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count={pages}")  # SQLite itself now answers SQLITE_FULL.
-        writer.offer(*(incident(detail="x" * 3000) for _ in range(20)))
-        assert first_fault.wait(10)
-        assert writer.flush(30)
-        connection.execute("PRAGMA max_page_count=1073741823")
-        lost = writer.counts.dropped
-        writer.offer(incident("after"))
+        refuse_growth(writer)
+        writer.offer(*(incident(f"{number:02}", detail="x" * 3000) for number in range(20)))
+        assert not writer.flush(1)
+        writer.offer(incident("20"))
+        assert not writer.flush(1)
+        stored = count(database, "incident")
+        assert stored < 20
+        make_room(writer)
         assert writer.flush()
-        assert lost > 0
+        assert writer.counts.dropped == 0
         assert len(told) == 1
         assert "is full" in told[0]
     with Store(database, readonly=True) as store:
-        assert store.rows("SELECT count(*) AS n FROM incident WHERE kind = 'after'") == [{"n": 1}]
+        kinds = [row["kind"] for row in store.rows("SELECT kind FROM incident ORDER BY rowid")]
+    assert kinds[1:] == [f"{number:02}" for number in range(21)]
+
+
+def test_what_is_refused_is_stored_without_anything_new_to_write(database: Path) -> None:
+    with Writer(database) as writer:
+        writer.offer(incident())
+        assert writer.flush()
+        refuse_growth(writer)
+        writer.offer(*(incident(detail="x" * 3000) for _ in range(20)))
+        flushed = threading.Thread(target=writer.flush)
+        flushed.start()
+        make_room(writer)
+        flushed.join(30)
+        assert count(database, "incident") == 21
+
+
+def test_what_a_disk_refuses_to_the_end_or_the_queue_cannot_hold_is_counted(database: Path) -> None:
+    with Writer(database, queue_records=50) as writer:
+        writer.offer(incident())
+        assert writer.flush()
+        refuse_growth(writer)
+        writer.offer(*(incident(detail="x" * 3000) for _ in range(20)))
+        assert not writer.flush(1)
+        assert not writer.offer(*(incident(detail="x" * 3000) for _ in range(100)))
+    stored = count(database, "incident")
+    assert writer.counts.written == stored
+    assert writer.counts.dropped == 121 - stored
+
+
+def test_a_record_that_is_bad_itself_holds_nothing_up(database: Path) -> None:
+    with Writer(database) as writer:
+        bad = dataclasses.replace(incident(), kind=None)  # type: ignore[arg-type]
+        writer.offer(incident(), bad, incident())
+        assert writer.flush()
+        assert (writer.counts.written, writer.counts.dropped) == (2, 1)
 
 
 def test_hash_only_storage_keeps_no_text(database: Path) -> None:

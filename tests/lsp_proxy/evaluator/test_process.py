@@ -155,7 +155,7 @@ async def test_kill_loses_nothing_that_was_acknowledged(start: Start) -> None:
     assert [(r["outcome"], r["rule"]) for r in rows(end, "SELECT * FROM outcome")] == [("accepted", "command")]
 
 
-async def test_no_arm_is_asked_under_an_assignment_that_a_full_disk_has_cost(start: Start) -> None:
+async def test_no_arm_is_asked_while_the_disk_refuses_its_assignment_and_nothing_is_lost(start: Start) -> None:
     async with start() as end:
         await end.begin()
         await end.synchronised()
@@ -173,7 +173,8 @@ async def test_no_arm_is_asked_under_an_assignment_that_a_full_disk_has_cost(sta
     [assignment] = rows(end, "SELECT * FROM assignment")
     asked = rows(end, "SELECT * FROM task WHERE disposition = 'routed'")
     assert [task["assignment"] for task in asked] == [assignment["id"]]
-    assert rows(end, "SELECT * FROM session_end")[0]["dropped_events"] > 0
+    assert rows(end, "SELECT * FROM task WHERE disposition = 'paused'")[0]["assignment"] == assignment["id"]
+    assert rows(end, "SELECT * FROM session_end")[0]["dropped_events"] == 0
 
 
 async def test_an_episode_goes_on_after_a_restart(start: Start) -> None:
