@@ -36,16 +36,19 @@ RELEASES = tuple(
 )
 """Small, pure Python, Apache-2.0, and each release changed a few functions: commits such as people make."""
 
-CONFIG = """\
+TIME_SCALE = 12
+"""A replay does not wait minutes to see what became of a line."""
+
+CONFIG = f"""\
 # Written by `codetrial demo`. A repository n-gram arm against SmolLM2-135M: a trade-off to look at, no recommendation.
 [trial]
 name = "demo"
 # More of nothing than a trial of people would spend: a few minutes must show the control group too.
-shares = { a = 0.35, b = 0.35, none = 0.30 }
+shares = {{ a = 0.35, b = 0.35, none = 0.30 }}
 
 [editor]
 # A replay does not wait minutes to see what became of a line.
-time_scale = 12
+time_scale = {TIME_SCALE}
 # The local model has one slot: what nobody waits for any longer must not keep it from what is asked next.
 shadow_cap_s = 3
 """
@@ -273,7 +276,13 @@ class _Run:
             typist = Typist(
                 editor=editor,
                 rng=self._rng,
-                pace=Pace(speed=self._options.speed, patience_s=PATIENCE_S, look_up=LOOK_UP, debounce_s=DEBOUNCE_S),
+                pace=Pace(
+                    speed=self._options.speed,
+                    time_scale=TIME_SCALE,
+                    patience_s=PATIENCE_S,
+                    look_up=LOOK_UP,
+                    debounce_s=DEBOUNCE_S,
+                ),
                 habits=Habits(),
                 truth=self._truth,
                 on_typed=self._note_typed,

@@ -59,6 +59,8 @@ class Pace:
 
     speed: float = 1.0
     """Divides all times but `patience_s`: a model does not answer sooner because the typist is in a hurry."""
+    time_scale: float = 1.0
+    """The trial's: a trial that makes up its mind sooner must see sooner that somebody else has."""
     stroke_s: float = 0.14
     move_s: float = 0.8
     read_s: float = 0.5
@@ -435,7 +437,8 @@ class Typist:
         """Take it and make it gone: at once by undo, or a moment later by deleting it."""
         before = document.text
         await self._take(document, display)
-        await self._wait(self.pace.read_s if deed is Deed.TAKE_AND_UNDO else self.pace.read_s * 3)
+        regret_s = self.pace.read_s if deed is Deed.TAKE_AND_UNDO else self.pace.read_s * 3
+        await self._wait(regret_s / self.pace.time_scale)
         grown = len(document.text) - len(before)
         start, end = display.edit.start, display.edit.end
         await self.editor.change(document, start, end + grown, before[start:end])

@@ -79,7 +79,7 @@ READY_S = 60.0
 """For an evaluator to start, at the lowest priority on a machine that has much else to do."""
 SETTLE_S = 30.0 / TIME_SCALE + 1.5
 """After the typing, until what was typed last has been looked at again."""
-PACE = Pace(speed=1.5, patience_s=8.0, look_up=0.3, debounce_s=0.15)
+PACE = Pace(speed=1.5, time_scale=TIME_SCALE, patience_s=8.0, look_up=0.3, debounce_s=0.15)
 HABITS = Habits(take=0.9, take_part=0.8, undo=0.05, delete=0.05, take_other=0.2)
 
 
