@@ -235,8 +235,8 @@ class Writer:
     """The one thread of a process that writes, behind a bounded queue.
 
     `offer` never waits: with a full queue texts are dropped before events, and what was dropped is counted. What a full
-    or failing disk refuses is held, as a part of the queue, until there is room. `flush` returns when everything offered
-    before it is durable (or counted as dropped).
+    or failing disk refuses is held, as a part of the queue, until there is room. `flush` returns when everything
+    offered before it is durable (or counted as dropped).
 
     Args:
         on_fault: Called once from the writer's thread, with a sentence for the user, when the disk first fails.
