@@ -106,6 +106,8 @@ NOTHING_FOR_SCRIPTS = {
     "resume": "`codetrial status --json` says whether it worked",
     "pr serve": "runs until it is stopped",
     "pr install": "what it writes is YAML",
+    "pr seal": "ends with 0 or 1",
+    "pr unseal": "ends with 0 or 1",
     "pr demo": "is for looking at",
     "watch": "is for looking at; `codetrial report --json` has its numbers",
     "explore": "runs until it is stopped",
