@@ -16,10 +16,9 @@ from typing import Any
 from bench.rehearsal.account import Sat
 from bench.rehearsal.desk import rows_of
 from bench.rehearsal.ledger import Ledger
-from bench.rehearsal.sittings import LOSING
+from bench.rehearsal.sittings import LOSING, TAKING
 from codetrial.errors import EvidenceError
 from codetrial.records import ArmLabel
-from lsp_proxy.typist import Deed
 
 __all__ = ["Evidence"]
 
@@ -130,7 +129,7 @@ class Evidence:
             said = arms[label]["attempts"]
             self.ledger.holds("report", f"requests to model {label}, and its attempts on record", attempts == said,
                               f"{asked}, {attempts}", said)  # fmt: skip
-        taken = sum(entry.deed in (Deed.TAKE, Deed.TAKE_LINE, Deed.TAKE_WORD) for one in sat for entry in one.deeds)
+        taken = sum(entry.deed in TAKING for one in sat for entry in one.deeds)
         cut_off = sum(one.sitting.fault in LOSING for one in sat)
         found = sum(step["count"] for arm in arms.values() for step in arm["funnel"] if step["step"] == "accepted")
         self.ledger.holds("report", "suggestions taken (at most one of a sitting is undecided at a kill)",

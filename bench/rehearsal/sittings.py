@@ -14,8 +14,7 @@ from lsp_proxy.typist import Deed, TruthEntry
 
 __all__ = ["compare"]
 
-KILLS = (Fault.EVALUATOR_KILLED, Fault.RELAY_KILLED, Fault.ALL_KILLED)
-LOSING = (*KILLS, Fault.DISK_FULL)
+LOSING = (Fault.EVALUATOR_KILLED, Fault.RELAY_KILLED, Fault.ALL_KILLED)
 """Faults that may cost observations; all others must cost none."""
 
 QUEUED_NS = 1_500_000_000
@@ -31,6 +30,9 @@ OUTCOME_OF = {
     Deed.TAKE_AND_DELETE: "not_taken",
 }
 """Where the sitting ended, or another suggestion came, before anything was done, either outcome may be right."""
+
+TAKING = (Deed.TAKE, Deed.TAKE_LINE, Deed.TAKE_WORD)
+"""Whatever is done with the rest, should it be offered again, does not unmake what was taken."""
 
 
 def compare(desks: Sequence[Desk], sat: Sequence[Sat], ledger: Ledger) -> None:
@@ -60,8 +62,10 @@ class _Recorded:
         self.ends = self.rows("SELECT * FROM session_end WHERE session = ?")
         self.attempts = self.rows("SELECT p.* FROM attempt p JOIN task t ON t.id = p.task WHERE t.session = ?")
         self.exposures = self.rows(
-            "SELECT x.suggestion, t.request_id, o.outcome, o.rule FROM exposure x JOIN task t ON t.id = x.task "
-            "LEFT JOIN outcome o ON o.suggestion = x.suggestion WHERE t.session = ?"
+            "SELECT x.suggestion, t.request_id, t.assignment, x.offered_ns, w.content, o.outcome, o.rule "
+            "FROM exposure x JOIN task t ON t.id = x.task JOIN suggestion s ON s.id = x.suggestion "
+            "LEFT JOIN text w ON w.hash = s.text_hash LEFT JOIN outcome o ON o.suggestion = x.suggestion "
+            "WHERE t.session = ? ORDER BY x.offered_ns"
         )
 
     @classmethod
@@ -70,6 +74,22 @@ class _Recorded:
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         return rows_of(self._store, sql, [self._session])
+
+    def exposure_of(self, entry: TruthEntry) -> dict[str, Any] | None:
+        """The exposure that a deed was done to: of one of its requests, or the one that they offered again."""
+        own = [row for row in self.exposures if int(row["request_id"]) in entry.request_ids]
+        if own:
+            return own[0]
+        asked = [self.by_request[number] for number in entry.request_ids if number in self.by_request]
+        episodes = {task["assignment"] for task in asked if task["disposition"] == "reused"}
+        again = [
+            row
+            for row in self.exposures
+            if row["assignment"] in episodes
+            and row["offered_ns"] < entry.at_ns
+            and (row["content"] or "").endswith(entry.suggestion)
+        ]
+        return again[-1] if again else None
 
 
 Recorded = Mapping[str, _Recorded]
@@ -124,8 +144,6 @@ def _is_excused(sat: Sat, sent_ns: int, recorded: _Recorded) -> bool:
     if sat.sitting.fault is Fault.EVALUATOR_KILLED:
         again = [task["requested_ns"] for task in recorded.tasks if task["requested_ns"] > fault.begins_ns]
         return not again or sent_ns < min(again)
-    if fault.ends_ns is not None:
-        return sent_ns < fault.ends_ns + 2 * QUEUED_NS
     return True
 
 
@@ -159,7 +177,7 @@ def _attempts(sat: Sequence[Sat], recorded: Recorded, ledger: Ledger) -> None:
             else:
                 missing += one.asked[label] - sent
         ledger.equal("attempts", f"requests that reached model {label} are attempts or their retries", asked, found)
-        ledger.holds("attempts", f"... of model {label} lost with what was killed or full", missing >= 0, "", missing)
+        ledger.holds("attempts", f"... of model {label} lost with what was killed", missing >= 0, "", missing)
 
 
 def _was_sent(attempt: Mapping[str, Any]) -> bool:
@@ -170,11 +188,13 @@ def _deeds(sat: Sequence[Sat], recorded: Recorded, ledger: Ledger) -> None:
     """By what was done: how it was read. Kills leave what was undecided unknown."""
     read: dict[str, Counter[str]] = {}
     for one in sat:
-        outcomes = {int(row["request_id"]): row for row in recorded[one.sitting.name].exposures}
+        settled = set()
         for entry in one.deeds:
-            row = next((outcomes[number] for number in entry.request_ids if number in outcomes), None)
-            if entry.deed not in OUTCOME_OF:
+            row = recorded[one.sitting.name].exposure_of(entry)
+            if entry.deed not in OUTCOME_OF or (row is not None and row["suggestion"] in settled):
                 continue
+            if row is not None and entry.deed in TAKING:
+                settled.add(row["suggestion"])
             if row is None:
                 if one.sitting.fault not in LOSING:
                     ledger.differ(f"{one.sitting.name}: {entry.deed} of {entry.suggestion!r} has no exposure")
@@ -233,10 +253,11 @@ def _faults(sat: Sequence[Sat], recorded: Recorded, ledger: Ledger) -> None:
         fast = [a for a in known.attempts if a["label"] == ArmLabel.A and (a["latency_ms"] or 1e9) < 3000]
         ledger.equal(str(Fault.MODEL_SLOW), f"attempts of A at {one.sitting.name} faster than the delay", 0, len(fast))
     for one, known in of(Fault.DISK_FULL):
-        lost = len(one.sent_ns.keys() - known.by_request.keys())
-        dropped = sum(end["dropped_events"] for end in known.ends)
-        ledger.holds(str(Fault.DISK_FULL), f"records counted as dropped at {one.sitting.name}",
-                     dropped >= max(lost, 1), f"at least {max(lost, 1)}", dropped)  # fmt: skip
+        assert one.fault is not None
+        assert one.fault.ends_ns is not None
+        meanwhile = {n for n, sent_ns in one.sent_ns.items() if one.fault.begins_ns < sent_ns < one.fault.ends_ns}
+        ledger.equal(str(Fault.DISK_FULL), f"requests while nothing could be stored at {one.sitting.name}",
+                     meanwhile, meanwhile & known.by_request.keys())  # fmt: skip
         ledger.equal(
             str(Fault.DISK_FULL), "... and the person was told once", 1, sum("full" in text for text in one.told)
         )
