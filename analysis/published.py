@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.scope import Scope, table
 from analysis.source import Source
-from analysis.statistics.sequences import cluster_ratio
+from analysis.statistics.sequences import MIN_CLUSTERS, Interval, cluster_ratio
 from codetrial.records import ArmLabel, Origin, OutcomeClass
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _measures(
         parts = np.array([float(str(row[part] or 0)) for row in own])
         wholes = np.array([float(str(row[whole] or 0)) for row in own])
         counts = wholes > 0
-        interval = cluster_ratio(parts[counts], wholes[counts]).last if counts.any() else None
+        interval = share_limits(parts[counts], wholes[counts])
         yield Measure(
             name=name,
             label=label,
@@ -137,6 +138,17 @@ def _measures(
             high=None if interval is None else min(1.0, interval.high),
             sessions=int(counts.sum()),
         )
+
+
+def share_limits(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> Interval | None:
+    """Limits of a share over sessions; None until MIN_CLUSTERS of them have some of it and as many lack some.
+
+    A share that is nearly nothing or nearly everything rests on a few sessions. Without that condition the limits of
+    one of 2% missed it in 29% of simulated trials (`python -m bench intervals`).
+    """
+    if min(int((parts > 0).sum()), int((parts < wholes).sum())) < MIN_CLUSTERS:
+        return None
+    return cluster_ratio(parts, wholes).last
 
 
 def _sessions(source: Source, scope: Scope) -> Mapping[str, int]:

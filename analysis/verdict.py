@@ -659,10 +659,10 @@ def _forecast(evidence: Evidence, effect: Effect) -> Forecast:
     detectable = detectable_later = None
     if value_range is not None:
         needs.append(units_for_half_width(target, variance, value_range=value_range))
-        detectable = bernstein_half_width(effect.units, variance, value_range=value_range)
+        detectable = float(bernstein_half_width(effect.units, variance, value_range=value_range))
         if per_day is not None:
             later = effect.units + 30 * per_day
-            detectable_later = bernstein_half_width(later, variance, value_range=value_range)
+            detectable_later = float(bernstein_half_width(later, variance, value_range=value_range))
     if deviation is not None and effect.clusters:
         sessions = clusters_for_half_width(target, deviation)
         needs.append(None if sessions is None else math.ceil(sessions * effect.units / effect.clusters))

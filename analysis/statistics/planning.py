@@ -1,8 +1,11 @@
 """How long until an honest answer: smallest effects that can be seen, units that are needed."""
 
 import math
+from collections.abc import Callable
 
-from scipy import optimize, special
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from analysis.statistics.sequences import (
     ALPHA,
@@ -25,10 +28,13 @@ MAX_UNITS = 10**9
 """Beyond this the answer is "not in this way"."""
 
 
-def bernstein_half_width(size: float, variance: float, *, value_range: float, alpha: float = ALPHA) -> float:
+def bernstein_half_width(
+    size: ArrayLike, variance: float, *, value_range: float, alpha: float = ALPHA
+) -> NDArray[np.float64]:
     """Half-width that `empirical_bernstein` will have after `size` units of this variance."""
     r = mixture_precision(OPTIMAL_VARIANCE * value_range**2, alpha / 2)
-    return gamma_exponential_bound(variance * size, math.log(2 / alpha), r, value_range) / size
+    n = np.asarray(size, dtype=np.float64)
+    return gamma_exponential_bound(variance * n, math.log(2 / alpha), r, value_range) / n
 
 
 def units_for_half_width(half_width: float, variance: float, *, value_range: float, alpha: float = ALPHA) -> int | None:
@@ -36,29 +42,31 @@ def units_for_half_width(half_width: float, variance: float, *, value_range: flo
 
     None if it would take more than MAX_UNITS.
     """
-
-    def excess(log_size: float) -> float:
-        size = math.exp(log_size)
-        return bernstein_half_width(size, variance, value_range=value_range, alpha=alpha) - half_width
-
-    if half_width <= 0 or excess(math.log(MAX_UNITS)) > 0:
-        return None
-    if excess(0.0) <= 0:
-        return 1
-    return math.ceil(math.exp(optimize.brentq(excess, 0.0, math.log(MAX_UNITS), xtol=1e-6)))
+    return _least_size(
+        lambda size: bernstein_half_width(size, variance, value_range=value_range, alpha=alpha), half_width, 1
+    )
 
 
 def clusters_for_half_width(half_width: float, deviation: float) -> int | None:
     """Clusters until the asymptotic sequence over clusters is this narrow; None if that takes over MAX_UNITS."""
+    return _least_size(lambda size: asymptotic_half_width(size, deviation), half_width, MIN_CLUSTERS)
 
-    def excess(log_size: float) -> float:
-        return float(asymptotic_half_width(math.exp(log_size), deviation)) - half_width
 
-    if half_width <= 0 or excess(math.log(MAX_UNITS)) > 0:
+def _least_size(
+    half_widths: Callable[[NDArray[np.float64]], NDArray[np.float64]], wanted: float, least: int
+) -> int | None:
+    """The size from which on a half-width that only falls is as narrow as wanted, to a millionth of itself."""
+    low, high = math.log(least), math.log(MAX_UNITS)
+    narrow = half_widths(np.exp([low, high])) <= wanted
+    if wanted <= 0 or not narrow[1]:
         return None
-    if excess(math.log(MIN_CLUSTERS)) <= 0:
-        return MIN_CLUSTERS
-    return math.ceil(math.exp(optimize.brentq(excess, math.log(MIN_CLUSTERS), math.log(MAX_UNITS), xtol=1e-6)))
+    if narrow[0]:
+        return least
+    while high - low > 1e-6:
+        sizes = np.linspace(low, high, 65)
+        at = int(np.argmax(half_widths(np.exp(sizes)) <= wanted))
+        low, high = float(sizes[at - 1]), float(sizes[at])
+    return math.ceil(math.exp(high))
 
 
 def fixed_sample_size(effect: float, variance: float, *, power: float = 0.8, alpha: float = ALPHA) -> int:

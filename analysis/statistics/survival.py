@@ -35,7 +35,9 @@ def proportion_limits(successes: int, size: int, *, alpha: float = ALPHA) -> tup
     log_mixture = float(special.betaln(1 + successes, 1 + size - successes))
 
     def is_plausible(p: float) -> bool:
-        likelihood = float(special.xlogy(successes, p) + special.xlog1py(size - successes, -p))
+        if p in (0.0, 1.0):
+            return successes == size * p and log_mixture < math.log(1 / alpha)
+        likelihood = successes * math.log(p) + (size - successes) * math.log1p(-p)
         return log_mixture - likelihood < math.log(1 / alpha)
 
     return _limit(is_plausible, centre, 0.0), _limit(is_plausible, centre, 1.0)

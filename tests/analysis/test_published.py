@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.engines import open_shipped
-from analysis.published import Measure, outside, published
+from analysis.published import Measure, outside, published, share_limits
 from analysis.ship import ship
 from analysis.source import Source, SqliteSource
+from analysis.statistics import look_times
 from analysis.store import Store
 from codetrial.records import ArmLabel, Continuation, Incident, Origin, OutcomeClass, Record, Score, Shown, Task
 from tests.analysis.recorded import START, Asked, Work, record, trial_of
@@ -108,17 +110,37 @@ def test_nothing_to_divide_by_is_no_number(measures: Mapping[Key, Measure]) -> N
 
 def test_many_sessions_have_an_interval_around_the_value(tmp_path: Path) -> None:
     with Store(tmp_path / "codetrial.db") as store:
-        for number in range(40):
+        for number in range(120):
             outcome = OutcomeClass.ACCEPTED if number % 4 == 0 else MISSED
             store.append(*record(Work(session=f"s-{number}", asked=(Asked(outcome=outcome),) * 3)))
     source = SqliteSource(tmp_path / "codetrial.db")
     car = found(source)["car", ArmLabel.A, None]
     source.close()
     assert car.value == 0.25
-    assert car.sessions == 40
+    assert car.sessions == 120
     assert car.low is not None
     assert car.high is not None
     assert 0 <= car.low < 0.25 < car.high <= 1
+
+
+def test_a_rare_share_has_no_limits_yet() -> None:
+    taken = np.zeros(200)
+    taken[:29] = 1.0
+    assert share_limits(taken, np.full(200, 10.0)) is None
+    taken[29] = 1.0
+    assert share_limits(taken, np.full(200, 10.0)) is not None
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3, 0.98])
+def test_limits_of_a_share_cover_under_peeking(rate: float) -> None:
+    generator = np.random.default_rng(3)
+    misses = 0
+    for _ in range(200):
+        offered = generator.integers(1, 40, 300).astype(np.float64)
+        taken = generator.binomial(offered.astype(np.int64), generator.beta(4 * rate, 4 * (1 - rate), 300))
+        looks = (share_limits(taken[:k].astype(np.float64), offered[:k]) for k in look_times(300, 30))
+        misses += any(limits is not None and limits.excludes(rate) for limits in looks)
+    assert misses / 200 <= 0.085  # At most 5 %, and what 200 trials leave open.
 
 
 def test_outside_insertions_have_their_own_row(source: SqliteSource, tmp_path: Path) -> None:
