@@ -1,7 +1,7 @@
 """Sums of sessions that have ended, made once by whoever writes, so that a report need not read what they sum up.
 
 The editor's door does it when a session ends, `codetrial ship` before it ships, and a report that finds much to read
-before it reads. Nothing depends on it: what has no sums is read row by row.
+for the latest hundred. Nothing depends on it: what has no sums is read row by row.
 """
 
 import hashlib
