@@ -4,6 +4,7 @@ Each gives the tables of the store the same names and columns, so that every que
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -182,7 +183,9 @@ class ClickHouseSource:
         return Columns.of_rows([column["name"] for column in answer["meta"]], answer["data"])
 
     def hold(self, name: str, query: "Query | None" = None) -> None:
-        body = statement(query or name, "clickhouse")
+        # ClickHouse counts without a sign, and a union of such counts with other whole numbers cannot be added up.
+        counts = r'("t\d+"\."n") AS "n"'
+        body = re.sub(counts, r'toInt64(\g<1>) AS "n"', statement(query or name, "clickhouse"))
         made = f"CREATE OR REPLACE TABLE `{name}` ENGINE = Memory"
         try:
             self._session.query(f"{made} AS {body} SETTINGS join_use_nulls = 1")

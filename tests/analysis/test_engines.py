@@ -36,8 +36,8 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return store, folder / "lake"
 
 
-def report_from(shipped: Path, engine: str, **options: Any) -> dict[str, Any]:
-    source = open_shipped(str(shipped), engine)
+def report_from(shipped: Path, engine: str, *, fresh: bool = False, **options: Any) -> dict[str, Any]:
+    source = open_shipped(str(shipped), engine, fresh=fresh)
     try:
         return make(source, now=PLAN.end, **options)
     finally:
@@ -65,9 +65,10 @@ ENGINES = ["duckdb", "clickhouse", pytest.param("spark", marks=pytest.mark.slow)
 
 @pytest.mark.filterwarnings("ignore")  # Engines warn about their own dependencies.
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_engine_gives_the_numbers_of_sqlite(shipped: tuple[Path, Path], engine: str) -> None:
-    wanted = make(SqliteSource(shipped[0]), now=PLAN.end, trial="completions")
-    assert_same(report_from(shipped[1], engine, trial="completions"), wanted)
+@pytest.mark.parametrize("fresh", [False, True], ids=["sums", "rows"])
+def test_each_engine_gives_the_numbers_of_sqlite(shipped: tuple[Path, Path], engine: str, fresh: bool) -> None:
+    wanted = make(SqliteSource(shipped[0], fresh=True), now=PLAN.end, trial="completions")
+    assert_same(report_from(shipped[1], engine, fresh=fresh, trial="completions"), wanted)
 
 
 @pytest.mark.filterwarnings("ignore")
