@@ -1,4 +1,4 @@
-"""The command `codetrial`: finds each package's subcommands through entry points and imports none of them.
+"""The command `codetrial`: goes to the relay at once, or to the click application.
 
 `codetrial lsp` stands between an editor and its language server, so it must not pay for a command line: it goes to
 the relay before click is imported (docs/design/0001-two-processes.md).
