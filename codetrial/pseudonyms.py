@@ -5,6 +5,7 @@ go the other way. The formulas are part of the stored data: a changed one would 
 """
 
 import hashlib
+from urllib.parse import unquote
 
 __all__ = [
     "hashed",
@@ -35,7 +36,8 @@ def pseudonym_of_author(seed: str, login: str) -> str:
 
 
 def pseudonym_of_document(seed: str, uri: str) -> str:
-    return hashed(f"{seed}/{uri}")[:PLACE_DIGITS]
+    """A file that is edited. Editors differ in what they percent-encode, so it is the decoded URI that counts."""
+    return hashed(f"{seed}/{unquote(uri, errors='surrogateescape')}")[:PLACE_DIGITS]
 
 
 def pseudonym_of_repository(origin: str) -> str:
