@@ -29,7 +29,7 @@ from tests.analysis.synthetic import Plan, Truth, build  # noqa: E402
 
 PAGE = DOCS / "reading-a-report.md"
 WIDTH = 96
-PICTURE_WIDTH, PICTURE_HEIGHT = 1000, 900
+PICTURE_WIDTH, PICTURE_HEIGHT = 1000, 985
 CHROMIUM_TIME_LIMIT_S = 90.0
 DAYS_LATER = 60
 """By then every episode's window has passed."""

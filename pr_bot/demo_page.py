@@ -51,7 +51,6 @@ def page(
     own = list(comments)
     return _TEMPLATE.render(
         title=title,
-        author=pull.user.login,
         changed=sum(entry.changed for entry in diff.files),
         files=len(diff.files),
         reviews=[_body(review.body) for review in pull.reviews if last_marker(review.body)],
@@ -172,7 +171,7 @@ li { margin: .15rem 0 }
 </head>
 <body>
 <h1>{{ title }}</h1>
-<p class="soft">A real commit, opened as a pull request by {{ author }} on a stand-in for GitHub: {{ changed }} changed
+<p class="soft">A real commit, opened as a pull request on a stand-in for GitHub: {{ changed }} changed
 lines in {{ files }} file{{ "" if files == 1 else "s" }}. The people are scripted, so nothing here is evidence.</p>
 
 <h2>What everybody sees</h2>
