@@ -7,7 +7,7 @@ REQUIREMENTS := requirements/dev.txt
 # Not spark: 400 MB and a Java for one slow test, which `make test-all` installs by itself.
 EXTRAS := --extra local --extra keyring --extra parquet --extra clickhouse --extra explore --extra pascal
 
-.PHONY: help setup demo test test-all test-minimum check fix docs bench rehearsal requirements clean
+.PHONY: help setup demo test test-all test-minimum check fix docs packages bench rehearsal requirements clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,7 +38,8 @@ test-minimum: ## The fast tests on the oldest dependencies that pyproject.toml a
 	$(PYTHON) -m venv $(VENV)-minimum
 	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/minimum.txt
 	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(VENV)-minimum/bin/python -m pytest -m "not editor and not model and not slow"
+	# What an old package calls may be deprecated in a new one of somebody else's: no error of ours.
+	$(VENV)-minimum/bin/python -m pytest -W default::DeprecationWarning -m "not editor and not model and not slow"
 
 check: setup ## Lint, format, types, layers
 	$(BIN)/ruff check .
@@ -52,7 +53,13 @@ fix: setup ## Mend what the linter can
 
 docs: setup ## The pages, offline, in docs/_build; a link that leads nowhere ends it
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/licences.py --check
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs docs/_build
+
+packages: setup ## Wheel and sdist into dist/, and install them bare, by pipx and with every extra
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m pytest tests/packaging
 
 bench: setup ## Measure; writes bench/RESULTS.md
 	$(BIN)/python -m bench

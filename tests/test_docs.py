@@ -57,6 +57,12 @@ def test_generated_parts_are_fresh() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="other packages come with another Python")
+def test_licences_are_listed_and_go_with_ours() -> None:
+    done = run("docs/licences.py", "--check")
+    assert done.returncode == 0, done.stderr
+
+
 def test_worked_examples_are_what_the_report_prints() -> None:
     done = run("docs/examples.py", "--check", COLUMNS="40")  # Whatever the terminal.
     assert done.returncode == 0, done.stderr

@@ -238,13 +238,13 @@ class Week:
         elif way in (0, 1):
             answered.by_hand.add(line)
         elif way == 2:
-            self.hub.react(comment, "+1", by="grace")
+            self.hub.react(comment, "+1", by="reviewer")
             answered.signals["reaction_positive"] += 1
         elif way == 4:
-            self.hub.reply(repo, pull, comment, "This is intentional.", by="ada")
+            self.hub.reply(repo, pull, comment, "This is intentional.", by="author")
             answered.signals["reply_refute"] += 1
         elif way == 5:
-            self.hub.resolve(repo, pull, comment, by="ada")
+            self.hub.resolve(repo, pull, comment, by="author")
             answered.signals["resolved_person"] += 1
 
 

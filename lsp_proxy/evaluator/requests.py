@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pygls.uris import to_fs_path
 
@@ -103,10 +104,14 @@ class Request:
 
 @lru_cache(maxsize=64)
 def relative_path(uri: str, root: Path) -> str:
-    """The document's path below the root with `/`, or the whole path if it lies elsewhere."""
-    path = to_fs_path(uri) if uri.startswith("file:") else None
-    if path is None:
-        return uri.partition(":")[2].lstrip("/") or uri
+    """The document's path below the root with `/`, or the whole path if it lies elsewhere.
+
+    A notebook's cell (`vscode-notebook-cell:/path/to/a.ipynb#W0s`) has its notebook's path: the rules of privacy are
+    written for files.
+    """
+    path = to_fs_path(uri) if uri.startswith("file:") else unquote(urlsplit(uri).path)
+    if not path or not path.startswith("/"):
+        return path or uri  # A text without a file, as `untitled:Untitled-1`.
     try:
         return Path(path).relative_to(root).as_posix()
     except ValueError:

@@ -40,6 +40,9 @@ template = "prefix-only"
 
 [editor]
 time_scale = {scale}
+
+[privacy]
+exclude_paths = ["/closed/*.ipynb"]
 """
 
 TIME_SCALE = 120
@@ -302,6 +305,46 @@ async def test_modules_of_the_project_do_not_stand_in_for_ours(bench: Bench) -> 
     async with bench.editor() as editor:
         await typist_in(editor).make(bench.file)
     assert bench.count("SELECT count(*) FROM attempt") > 0
+
+
+async def test_cells_of_a_notebook_are_completed_unless_their_notebook_is_excluded(bench: Bench) -> None:
+    async with bench.editor() as editor:
+        allowed = await _open_notebook(editor, "open/a.ipynb")
+        closed = await _open_notebook(editor, "closed/a.ipynb")
+        shown = None
+        while shown is None:  # Until an episode shows an arm; the test's own time limit ends it.
+            pending = await editor.start_request("textDocument/inlineCompletion", _end_of_cell(allowed))
+            answer = await pending.answer
+            shown = (answer or {}).get("items") or None
+            await editor.request("textDocument/hover", _end_of_cell(allowed))
+        assert await editor.request("textDocument/inlineCompletion", _end_of_cell(closed)) in (None, {"items": []})
+    await until(partial(bench.count, "SELECT count(*) FROM session_end"), "the evaluator ends its session")
+    assert {row["language"] for row in bench.rows("SELECT DISTINCT language FROM task")} == {"python"}
+    assert bench.count("SELECT count(*) FROM task WHERE disposition = 'excluded'") == 1
+
+
+CELL = "settings = json.l"
+
+
+async def _open_notebook(editor: EditorClient, path: str) -> str:
+    """Its second cell's URI, as VS Code writes them."""
+    place = (editor.root / path).as_posix()
+    cells = [f"vscode-notebook-cell:{place}#W{number}s" for number in range(2)]
+    notebook = {
+        "uri": f"file://{place}", "notebookType": "jupyter-notebook", "version": 1,
+        "cells": [{"kind": 2, "document": cell} for cell in cells],
+    }  # fmt: skip
+    texts = [
+        {"uri": cell, "languageId": "python", "version": 1, "text": text}
+        for cell, text in zip(cells, ("import json\n", CELL), strict=True)
+    ]
+    await editor.notify("notebookDocument/didOpen", {"notebookDocument": notebook, "cellTextDocuments": texts})
+    return cells[1]
+
+
+def _end_of_cell(uri: str) -> dict[str, Any]:
+    position = {"line": 0, "character": len(CELL)}
+    return {"textDocument": {"uri": uri}, "position": position, "context": {"triggerKind": 2}}
 
 
 @pytest.mark.model

@@ -134,3 +134,29 @@ def test_every_command_runs_from_a_bare_installation(bare: Path) -> None:
 def test_every_extra_installs(bare: Path, wheel: Path, extra: str) -> None:
     pip(bare, f"codetrial[{extra}] @ {wheel.as_uri()}")
     subprocess.run([str(bare / "venv/bin/python"), "-c", f"import {EXTRAS[extra]}"], check=True, timeout=120)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_it_installs_as_an_application_of_its_own(wheel: Path, tmp_path: Path) -> None:
+    """By pipx, as one person does who wants the command and no library; and it goes again without a trace."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=120)
+    pip(tmp_path, "pipx")
+    environment = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path), "LANG": "C.UTF-8",
+        "PIPX_HOME": str(tmp_path / "home"), "PIPX_BIN_DIR": str(tmp_path / "bin"),
+        "PIPX_MAN_DIR": str(tmp_path / "man"),
+        **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+    }  # fmt: skip
+
+    def run(*words: str) -> str:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=900, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    pipx = str(tmp_path / "venv/bin/pipx")
+    run(pipx, "install", "--quiet", "--python", sys.executable, str(wheel))
+    assert run("codetrial", "--version").startswith("codetrial, version ")
+    assert "SmolLM2" in run("codetrial", "arms", "list")
+    run(pipx, "uninstall", "codetrial")
+    assert not (tmp_path / "bin/codetrial").exists()
