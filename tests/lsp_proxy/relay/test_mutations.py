@@ -16,9 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lsp_proxy.relay.doors import EditorDoor, ServerDoor
 from lsp_proxy.relay.main import Options
 from lsp_proxy.relay.pump import Outlet, Pump
-from lsp_proxy.relay.relay import EditorDoor, Relay, ServerDoor
+from lsp_proxy.relay.relay import Relay
 from tests.lsp_proxy.relay.conftest import Open, Stream, Wire, recorded
 from tests.lsp_proxy.relay.test_real_servers import SERVERS, command_of
 
