@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import tree_sitter
 
+from analysis.cobol import enclosing_in_cobol, place_in_cobol
+from analysis.definitions import CASELESS, HEADS, enclosing_of
 from analysis.syntax import encode, is_prose, is_supported, parse
 from codetrial.records import Enclosing, LinePart, Place
 
@@ -43,8 +45,10 @@ def surroundings(prefix: str, suffix: str, language: str) -> Surroundings:
     near = _with_line_feeds(prefix[-2 * WINDOW_BEFORE :])
     before, after = _tail_of_lines(near, WINDOW_BEFORE), _with_line_feeds(suffix[:WINDOW_AFTER])
     is_whole = len(prefix) <= 2 * WINDOW_BEFORE and len(before) == len(near)
-    enclosing = _enclosing(before, language, is_whole=is_whole)
-    place = _place_in_cobol(before) if language == "cobol" else _place(before, after, language)
+    if language == "cobol":
+        place, enclosing = place_in_cobol(before), enclosing_in_cobol(before)
+    else:
+        place, enclosing = _place(before, after, language), enclosing_of(before, language, is_whole=is_whole)
     if place is _FALLBACK:
         place = _BY_LINE[part]
     if enclosing is Enclosing.TEST and place in (Place.STATEMENT, Place.BLOCK):
@@ -89,7 +93,6 @@ _DATA = frozenset({"css", "html", "json", "toml", "yaml"})
 _IMPORT = {
     "ada": re.compile(r"\s*(with|use)\b", re.IGNORECASE),
     "c": re.compile(r"\s*#\s*include\b"),
-    "cobol": re.compile(r".{0,7}\s*COPY\b", re.IGNORECASE),
     "cpp": re.compile(r"\s*(#\s*include|import|using)\b"),
     "csharp": re.compile(r"\s*(global\s+)?using\b(?!\s*\()"),
     "css": re.compile(r"\s*@import\b"),
@@ -142,12 +145,6 @@ _DEFINES["typescriptreact"] = _DEFINES["typescript"]
 _DEFINING = {language: frozenset(words.split()) for language, words in _DEFINES.items()}
 """Words that begin the head of a definition."""
 
-_TYPES = _words(
-    "class struct union enum interface trait impl mod module namespace object record protocol extension "
-    "actor package type classdef unit program protected task submodule concept"
-)
-"""Of these, the ones whose body holds members."""
-
 _TYPED_HEADS = frozenset({"c", "cpp", "csharp", "java"})
 """Languages in which a function's head has no word of its own: `int f(`, `public void f(`."""
 
@@ -198,73 +195,6 @@ _CONTINUES = _words(
 _APOSTROPHE_QUOTES = _words(
     "javascript lua matlab pascal php python ruby shellscript typescript typescriptreact fortran"
 )
-
-_METHOD_HEAD = r"(?:(?:public|private|protected|static|async|get|set|readonly|override|abstract)\s+)*\*?"
-_MODIFIERS = r"(?:@\w+(?:\([^)]*\))?\s+)*(?:[a-z]\w*(?:\([\w:]*\))?\s+)*?"
-_TYPED = (
-    r"(?!(?:if|for|foreach|while|switch|catch|return|else|do|using|lock|synchronized|try|new|throw|case|delete)\b)"
-    r"(?:[\w:<>,\[\]&*~@?. \t]+?[\s*&:])?(?P<typed>~?\w+)\s*\([^;=]*$"
-)
-_HEADS = {
-    "ada": r"(?P<kind>procedure|function|(?:package|task|protected)(?:\s+body)?)\s+(?P<name>[\w.]+)",
-    "c": r"(?:typedef\s+|static\s+)*(?P<kind>struct|union|enum)\s+(?P<name>\w+)[^;()=]*$|" + _TYPED,
-    "cpp": r"(?:template\s*<.*>\s*)?(?:typedef\s+|static\s+|export\s+|inline\s+)*(?:enum\s+)?"
-    r"(?P<kind>class|struct|union|enum|namespace)\s*(?P<name>[\w:]*)[^;()=]*$|" + _TYPED,
-    "csharp": _MODIFIERS + r"(?P<kind>class|struct|interface|enum|record|namespace)\s+(?P<name>[\w.]+)|" + _TYPED,
-    "fortran": r"(?!end)(?:[\w()=*]+\s+)*?(?P<kind>subroutine|function|module|program|submodule)\s+(?P<name>\w+)",
-    "go": r"(?P<kind>func|type)\s+(?:\([^)]*\)\s*)?(?P<name>\w*)",
-    "java": _MODIFIERS + r"(?P<kind>class|interface|enum|record)\s+(?P<name>\w+)|" + _TYPED,
-    "javascript": r"(?:export\s+)?(?:default\s+)?(?:declare\s+)?(?:abstract\s+)?(?:async\s+)?"
-    r"(?P<kind>function|class|interface|enum|namespace)\b\s*\*?\s*(?P<name>[\w$]*)"
-    r"|(?:export\s+)?(?:const|let|var)\s+(?P<arrow>[\w$]+)[^=]*=\s*(?:async\s*)?(?:function\b|\(.*=>|[\w$]+\s*=>)"
-    r"|" + _METHOD_HEAD + r"(?!(?:if|for|while|switch|catch|with|function|return)\b)[\w$#]+\s*\([^;]*\)[^;=]*\{\s*$",
-    "kotlin": _MODIFIERS + r"(?P<kind>fun|class|interface|object)\b\s*(?:<[^>]*>\s*)?(?P<name>`[^`]*`|[\w.]*)",
-    "lua": r"(?:local\s+)?(?:[\w.]+\s*=\s*)?(?P<kind>function)\b\s*(?P<name>[\w.:]*)",
-    "matlab": r"(?P<kind>function|classdef)\s+(?:[^=]*=\s*)?(?P<name>\w+)",
-    "pascal": r"(?:class\s+)?(?P<kind>procedure|function|constructor|destructor)\s+(?P<name>[\w.]+)"
-    r"|(?P<type>\w+)\s*=\s*(?:class|record|interface|object)\b",
-    "php": _MODIFIERS + r"(?P<kind>function|class|interface|trait|enum)\s+&?(?P<name>\w+)",
-    "python": r"(?:async\s+)?(?P<kind>def|class)\s+(?P<name>\w+)",
-    "ruby": r"(?:private\s+)?(?P<kind>def|class|module)\s+(?P<name>[\w.:?!=]+)",
-    "rust": r"(?:pub(?:\([^)]*\))?\s+)?(?:default\s+|const\s+|async\s+|unsafe\s+|extern\s+(?:\"\w+\"\s+)?)*"
-    r"(?P<kind>fn|struct|enum|trait|impl|mod|union)\b\s*(?P<name>\w*)",
-    "scala": _MODIFIERS + r"(?P<kind>def|class|trait|object)\s+(?P<name>[\w]+)",
-    "shellscript": r"(?P<kind>function)\s+(?P<name>[\w:-]+)|(?P<arrow>[\w:-]+)\s*\(\)",
-    "swift": _MODIFIERS + r"(?P<kind>func|class|struct|enum|protocol|extension|actor|init)\b\s*(?P<name>\w*)",
-}
-_HEADS["typescript"] = _HEADS["typescriptreact"] = _HEADS["javascript"]
-_CASELESS = frozenset({"ada", "cobol", "fortran", "pascal"})
-_HEAD = {
-    language: re.compile(rf"[ \t]*(?:{pattern})", re.IGNORECASE if language in _CASELESS else 0)
-    for language, pattern in _HEADS.items()
-}
-"""The first line of a definition."""
-
-_ENDS_WITHOUT_INDENT = frozenset({"ada", "fortran", "matlab", "pascal"})
-"""Bodies may stand as far left as their heads: there an `end` as far left closes it."""
-
-_TEST_NAME = re.compile(r"test|should_|it_|bench(mark)?[_A-Z]|fuzz[_A-Z]|spec_", re.IGNORECASE)
-_TEST_TYPE = re.compile(r"tests?(case|suite)?($|_)|\w*(Tests?|TestCase|TestSuite|Spec|_tests?)$|Test[A-Z_]")
-_TEST_CALL = {
-    "javascript": re.compile(r"\s*(it|test|describe|context|suite|bench)(\.\w+)*(\(.*\))?\s*\("),
-    "lua": re.compile(r"\s*(it|describe|context)\s*\("),
-    "ruby": re.compile(r"\s*(RSpec\.)?(it|describe|context|specify|test|scenario|feature)\b.*\bdo\b"),
-    "cpp": re.compile(r"\s*(TEST|TEST_F|TEST_P|TYPED_TEST|TEST_CASE|SECTION|BOOST_AUTO_TEST_CASE)\s*\("),
-    "c": re.compile(r"\s*(TEST|TEST_F|START_TEST|Test)\s*\("),
-    "kotlin": re.compile(r"\s*(test|describe|context|should|it)\s*\(\s*\"|\s*\"[^\"]*\"\s*(should)?\s*\{"),
-    "scala": re.compile(r"\s*(test|it|describe)\s*\(|\s*(it|\".*\")\s*(should|must|in)\b"),
-    "shellscript": re.compile(r"\s*@test\b"),
-}
-_TEST_CALL["typescript"] = _TEST_CALL["typescriptreact"] = _TEST_CALL["javascript"]
-_TEST_MARK = re.compile(
-    r"\s*(@(\w*\.)?\w*Test\b|@pytest\b|\[(Fact|Theory|Test|TestMethod|TestCase)\b|#\[(\w+::)*test\b|#\[cfg\(test\)\])"
-)
-MARK_LINES = 4
-"""Annotations stand so near above a head."""
-
-HEAD_CHARS = 300
-"""Of a line that may be a head; the expressions below are not made for the single line of a minified file."""
-
 
 # --- The place ---
 
@@ -354,7 +284,7 @@ def _in_parentheses(words: list[str], language: str) -> Place:
 
 def _is_head(words: list[str], language: str) -> bool:
     """Whether these words are the beginning of a definition that has not come to its body."""
-    folded = [word.lower() for word in words] if language in _CASELESS else words
+    folded = [word.lower() for word in words] if language in CASELESS else words
     if "end" in folded[:1] or not _DEFINING.get(language, frozenset()) & set(folded[:6]):
         return False
     return not {"=", ":=", "=>", "is", "begin", "then"} & set(folded) and not (
@@ -560,14 +490,14 @@ def _follows_head(window: _Window, start: int) -> bool:
     lines = window.data[:start].decode("utf-8", "replace").split("\n")[:-1]
     while lines and lines[-1].lstrip().startswith("%"):
         lines.pop()
-    return bool(lines) and bool(_HEAD["matlab"].match(lines[-1]))
+    return bool(lines) and bool(HEADS["matlab"].match(lines[-1]))
 
 
 def _documents_next(window: _Window) -> bool:
     marks = {"ada": "--", "go": "//", "lua": "--", "pascal": "//", "ruby": "#", "shellscript": "#"}[window.language]
     for line in window.after.split("\n")[1:]:
         if not line.lstrip().startswith(marks):
-            return bool(_HEAD[window.language].match(line))
+            return bool(HEADS[window.language].match(line))
     return False
 
 
@@ -588,7 +518,7 @@ def _documents(window: _Window, start: int) -> bool:
     if not lines[-1].rstrip().endswith(":"):
         return False
     # A head may go over several lines; its last one then begins with a bracket, or is indented more than the head.
-    return any(_HEAD["python"].match(line) for line in lines[-12:]) and not re.match(
+    return any(HEADS["python"].match(line) for line in lines[-12:]) and not re.match(
         r"\s*(if|for|while|with|try|else|elif|except|finally|match|case)\b", lines[-1]
     )
 
@@ -619,140 +549,3 @@ def _open_string(window: _Window) -> Place | None:
         at += 1
     # A template may hold code between its quotes, and go over lines: of it only the parser knows.
     return Place.STRING if opened not in (None, "`") and "{" not in window.line else None
-
-
-# --- The definition around ---
-
-
-def _enclosing(before: str, language: str, *, is_whole: bool) -> Enclosing | None:
-    if language == "cobol":
-        return _paragraph(before)
-    pattern = _HEAD.get(language)
-    if pattern is None:
-        return None
-    *above, line = before.split("\n")
-    found: list[Enclosing] = []
-    at_left = _enclosing_heads(above, line, pattern, language, found)
-    if Enclosing.TEST in found:
-        return Enclosing.TEST
-    if found:
-        is_member = found[0] is Enclosing.FUNCTION and Enclosing.CLASS in found[1:2]
-        return Enclosing.METHOD if is_member else found[0]
-    return Enclosing.NONE if is_whole or at_left else None
-
-
-def _enclosing_heads(
-    above: list[str], line: str, pattern: re.Pattern[str], language: str, found: list[Enclosing]
-) -> bool:
-    """Gather the definitions around a line, the innermost first; True if the left margin was reached."""
-    indent = _indent(line) if line.strip() else len(line.expandtabs(4))
-    needs_less = language not in _ENDS_WITHOUT_INDENT
-    may_equal = not needs_less
-    closed: set[int] = set()
-    for number in range(len(above) - 1, -1, -1):
-        text = above[number]
-        stripped = text.strip()
-        if not stripped or (stripped[0] in "#%" and language in {"c", "cpp", "csharp", "matlab"}):
-            continue
-        own = _indent(text)
-        if needs_less and own >= indent and not (may_equal and own == indent):
-            continue
-        if not needs_less and re.match(r"end\b", stripped, re.IGNORECASE):
-            closed.add(own)
-            continue
-        kind = _kind_of(text, above[max(0, number - MARK_LINES) : number], pattern, language)
-        if kind is not None and own in closed:
-            closed.discard(own)
-        elif kind is not None and (needs_less or own <= indent):
-            found.append(kind)
-            may_equal = False
-            indent = own
-        elif needs_less:
-            # A closing bracket or a lone brace ends a head that began as far left, on a line above.
-            may_equal = stripped[0] in ")]}{" or stripped in {"begin", "is"} or (may_equal and own == indent)
-            indent = own
-        if needs_less and indent == 0 and not may_equal:
-            return True
-    return False
-
-
-def _indent(line: str) -> int:
-    expanded = line.expandtabs(4)
-    return len(expanded) - len(expanded.lstrip())
-
-
-def _kind_of(line: str, above: list[str], pattern: re.Pattern[str], language: str) -> Enclosing | None:
-    line = line[:HEAD_CHARS]
-    call = _TEST_CALL.get(language)
-    if call is not None and call.match(line):
-        return Enclosing.TEST
-    head = pattern.match(line)
-    if head is None:
-        return None
-    groups = head.groupdict()
-    kind = (groups.get("kind") or ("class" if groups.get("type") else "")).lower().split(" ")[0]
-    name = next((groups[key] for key in ("name", "arrow", "typed", "type") if groups.get(key)), "")
-    is_type = kind in _TYPES
-    if any(_TEST_MARK.match(text) for text in above[-MARK_LINES:] if _is_mark(text)):
-        return Enclosing.TEST
-    if (_TEST_TYPE if is_type else _TEST_NAME).match(name.rpartition(".")[2].strip("`")):
-        return Enclosing.TEST
-    if language == "go" and re.match(r"func\s*\(", line):
-        return Enclosing.METHOD
-    return Enclosing.CLASS if is_type else Enclosing.FUNCTION
-
-
-def _is_mark(line: str) -> bool:
-    return line.lstrip()[:1] in {"@", "[", "#"}
-
-
-# --- COBOL ---
-
-
-def _place_in_cobol(before: str) -> Place:
-    """By columns, quotes and words: the one packaged grammar of COBOL hangs on text that is none."""
-    line = re.split(r"[\r\n]", before)[-1]
-    code = line.split("*>")[0]
-    if line[6:7] in {"*", "/"} or code != line:
-        return Place.COMMENT
-    if code.count('"') % 2 or code.count("'") % 2:
-        return Place.STRING
-    if _IMPORT["cobol"].match(line):
-        return Place.IMPORT
-    words = _cobol_words(line)
-    if re.search(r"\bCALL\b.*\bUSING\b|\bFUNCTION\s+[\w-]+\s*\([^)]*$", line, re.IGNORECASE):
-        return Place.ARGUMENT
-    if words and re.fullmatch(r"(PROGRAM|CLASS|FUNCTION|METHOD)-ID\.?", words[0], re.IGNORECASE):
-        return Place.SIGNATURE
-    if re.search(r"\bPROCEDURE\s+DIVISION\b.*\bUSING\b", line, re.IGNORECASE):
-        return Place.SIGNATURE
-    if len(words) > 1 or (words and line[-1:].isspace()):
-        return Place.EXPRESSION
-    previous = next((text for text in reversed(before.split("\n")[:-1]) if _cobol_words(text)), "")
-    is_open = re.search(
-        r"\b(ELSE|THEN|DIVISION\.?|SECTION\.?)\s*$|^.{6}\s*(IF|EVALUATE|WHEN|PERFORM\s+(UNTIL|VARYING))\b",
-        previous,
-        re.IGNORECASE,
-    )
-    return Place.BLOCK if is_open or _PARAGRAPH.match(previous) else Place.STATEMENT
-
-
-_PARAGRAPH = re.compile(
-    r"[\s\d]{6}[ ]{1,4}([A-Z0-9][\w-]*)(\s+SECTION)?\.\s*$|([A-Z0-9][\w-]*)(\s+SECTION)?\.\s*$", re.I
-)
-
-
-def _cobol_words(line: str) -> list[str]:
-    """Without the sequence area, which holds numbers or nothing in the fixed format."""
-    is_fixed = not line[:6].strip(" 0123456789")
-    code = line[6:] if is_fixed else line
-    return [] if code[:1] in {"*", "/"} else code.split()
-
-
-def _paragraph(before: str) -> Enclosing | None:
-    for line in reversed(before.split("\n")[:-1]):
-        if re.search(r"\bDIVISION\b", line, re.IGNORECASE):
-            return Enclosing.NONE
-        if (found := _PARAGRAPH.match(line)) is not None:
-            return Enclosing.TEST if _TEST_NAME.match(found[1] or found[3]) else Enclosing.FUNCTION
-    return None
