@@ -17,7 +17,7 @@ from codetrial.paths import cache_dir
 from lsp_proxy.demo import language_server
 from tests.lsp_proxy.desk import DECIDED_S, OFFERED, PROGRAM, SUGGESTION, Desk, appears, codetrial, program, until
 from tests.lsp_proxy.terminal import Terminal, keep_picture, terminal
-from tests.lsp_proxy.test_neovim import MENU_AS_YOU_TYPE, neovim_settings
+from tests.lsp_proxy.test_neovim import MENU_AS_YOU_TYPE, neovim_at, neovim_settings
 
 SERVER = Path(__file__).with_name("scripted_server.py")
 
@@ -190,8 +190,8 @@ async def test_emacs_with_lsp_mode_takes_it_from_the_list(desk: Desk) -> None:
     await emacs_ready(desk, LSP_MODE)
     # lsp-mode keeps a list for as long as a word is typed: what is late for it comes with the next word's. On a busy
     # machine that one has to be waited for.
-    with (desk.home / "codetrial.toml").open("a") as settings:
-        settings.write("\n[editor]\nmerge_budget_ms = 1000\n")
+    settings = desk.home / "codetrial.toml"
+    settings.write_text(settings.read_text().replace("[editor]\n", "[editor]\nmerge_budget_ms = 1000\n"))
     with terminal(desk.home, desk.project, desk.environment(), "emacs", "-nw", "main.py") as emacs:
         await until(desk.is_recording, "the evaluator starts")
         assert "LSP[scripted:" in emacs.screen()
@@ -213,7 +213,7 @@ async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
     await asyncio.to_thread(codetrial, "install", "neovim", environment=desk.environment())
     # Two processes: the launcher of this build is not the program that the screen's half would start the other with.
     screen = [program("nvim"), "--server", str(desk.home / "nvim.sock"), "--remote-ui"]
-    with desk.neovim(program("nvim"), "vim.o.termguicolors = true\n") as inside:
+    with neovim_at(desk, program("nvim"), "vim.o.termguicolors = true\n") as inside:
         await until(lambda: inside.lua("#vim.lsp.get_clients({bufnr = 0})") == "1", "the server attaches")
         await until(desk.is_recording, "the evaluator starts")
         with terminal(desk.home, desk.project, desk.environment(), *screen) as neovim:
