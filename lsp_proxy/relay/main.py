@@ -54,7 +54,7 @@ def parse(argv: list[str]) -> Options:
     words = list(argv)
     if "--" in words:
         cut = words.index("--")
-        words, options.server = words[:cut], words[cut + 1 :]
+        words, options.server = words[:cut], _at_home(words[cut + 1 :])
     while words:
         name, has_value, value = words.pop(0).partition("=")
         field = name.removeprefix("--")
@@ -73,6 +73,13 @@ def parse(argv: list[str]) -> Options:
         else:
             raise UsageError(f"unknown option {name}")
     return options
+
+
+def _at_home(command: list[str]) -> list[str]:
+    """Emacs, coc and others know `~/` at the start of a server's command: behind us they see only our own name."""
+    if command and command[0].startswith("~/"):
+        return [os.path.expanduser(command[0]), *command[1:]]
+    return command
 
 
 def main(argv: list[str]) -> int:

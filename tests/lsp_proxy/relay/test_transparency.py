@@ -196,6 +196,15 @@ def test_a_missing_server_is_named_with_where_it_was_looked_for() -> None:
         assert "  /usr/nowhere\n  /usr/bin\n" in done.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--off"]])
+def test_a_server_in_the_home_is_found_as_the_editor_would_find_it(options: list[str], tmp_path: Path) -> None:
+    program = tmp_path / "server"
+    program.write_text('#!/bin/sh\necho "~/$1" >&2\n')
+    program.chmod(0o755)
+    done = run(*options, "--", "~/server", "~/x", HOME=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "~/~/x\n")
+
+
 def test_a_missing_file_and_one_that_may_not_run_are_told_apart(tmp_path: Path) -> None:
     program = tmp_path / "server"
     done = run("--", str(program))
