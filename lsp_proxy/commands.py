@@ -149,10 +149,12 @@ def install(editor: str, dry_run: bool, show: bool) -> None:
                 click.echo(f"{change.path}\n\n{content}")
         return
     steps = list(plan.described())
-    if not steps:
+    if all(change.result() is None for change in plan.changes):
         click.echo(f"{EDITORS[editor]}: no language server is set up there, and none of those known is on PATH.")
+    elif not steps:
+        click.echo(f"{EDITORS[editor]}: codetrial is there already, and everything is as it should be.")
     for sentence in steps:
-        click.echo(f"{'Would ' if dry_run else ''}{sentence}")
+        click.echo(f"Would {sentence}" if dry_run else f"{sentence[0].upper()}{sentence[1:]}")
     if dry_run:
         return
     require(plan)
@@ -182,7 +184,7 @@ def uninstall(editor: str, dry_run: bool) -> None:
     changed = undo(plan)
     for path in changed:
         click.echo(f"{'Restored' if path.exists() else 'Removed'} {path}")
-    if not changed:
+    if not changed and not (plan.undo_commands and plan.has_run):
         click.echo(f"codetrial was not installed in {editor}.")
         return
     for command in plan.undo_commands:

@@ -186,6 +186,12 @@ def _editors() -> Iterator[Finding]:
             found = True
             if applied(plan):
                 yield Finding(Grade.FINE, f"{title}: installed in {present[0].path}.")
+            elif not plan.has_run:
+                yield Finding(
+                    Grade.NOTE,
+                    f"{title}: the extension of this version is not where the editor keeps its own: run "
+                    f"`codetrial install {name}` again.",
+                )
             else:
                 yield Finding(
                     Grade.NOTE,
@@ -226,7 +232,12 @@ def _neovim_version() -> Iterator[Finding]:
         return
     try:
         said = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=ANSWER_S, check=False
+            [program, "--version"],
+            env={**os.environ, "NVIM_LOG_FILE": os.devnull},  # Or asking its version leaves a log in the home.
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=False,
         ).stdout
     except (OSError, subprocess.TimeoutExpired) as fault:
         yield Finding(Grade.WRONG, f"{program} does not start: {fault}.")

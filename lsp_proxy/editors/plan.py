@@ -4,6 +4,7 @@ Undoing gives back the very bytes that were there, as long as the file is as the
 has changed it since, what is ours is taken out of it and the rest stays as it is.
 """
 
+import contextlib
 import hashlib
 import json
 import shlex
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from codetrial.clock import now_utc
 from codetrial.errors import ProxyError
@@ -153,8 +154,10 @@ class Plan:
     """What the person should know or still has to do."""
 
     def described(self) -> Iterator[str]:
+        """What is still to be done, a line each."""
         for change in self.changes:
-            if change.result() is not None:
+            content = change.result()
+            if content is not None and _bytes(change.path) != content.encode():
                 yield f"{_verb(change)} {change.path}"
         for command in self.commands:
             yield f"run {shlex.join(command)}"
@@ -183,6 +186,7 @@ def apply(plan: Plan) -> list[Path]:
         if not record.is_as_left(change.path, before):  # Otherwise what was there before the first time still counts.
             original = change.undone()
             record.keep(change.path, None if before is None or original is None else original.encode())
+            record.makes(change.path, _missing_folders(change.path))
         _write(change.path, content, is_program=isinstance(change, WholeFile) and change.is_program)
         record.left(change.path, content.encode())
     return copies
@@ -191,9 +195,11 @@ def apply(plan: Plan) -> list[Path]:
 def undo(plan: Plan) -> list[Path]:
     """Take back what `apply` of this plan wrote, and nothing that the person has written since."""
     changed = []
+    folders = []
     record = _Record(plan.editor)
     for change in plan.changes:
         before = _bytes(change.path)
+        folders += record.made(change.path)
         if before is not None:
             left = change.undone()
             after = None if left is None else left.encode()
@@ -206,6 +212,9 @@ def undo(plan: Plan) -> list[Path]:
             if after != before:
                 changed.append(change.path)
         record.forget(change.path)
+    for folder in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        with contextlib.suppress(OSError):  # The person has put something there since.
+            folder.rmdir()
     return changed
 
 
@@ -260,7 +269,7 @@ class _Record:
     def __init__(self, editor: str) -> None:
         self._folder = data_dir() / "backups" / editor
         try:
-            self._files: dict[str, dict[str, str | None]] = json.loads((self._folder / RECORD).read_text("utf-8"))
+            self._files: dict[str, dict[str, Any]] = json.loads((self._folder / RECORD).read_text("utf-8"))
         except (OSError, ValueError):
             self._files = {}  # Lost or never there: then what is ours is taken out of the files as they are.
 
@@ -271,14 +280,21 @@ class _Record:
         return entry["original"] is None or (self._folder / entry["original"]).exists()
 
     def original(self, path: Path) -> bytes | None:
-        name = self._files[str(path)]["original"]
+        name: str | None = self._files[str(path)]["original"]
         return None if name is None else (self._folder / name).read_bytes()
 
     def keep(self, path: Path, content: bytes | None) -> None:
         name = None if content is None else f"original-{_digest(content)[:16]}-{path.name}"
         if content is not None and name is not None:
             _write_bytes(self._folder / name, content)
-        self._files[str(path)] = {"original": name, "left": None}
+        self._files[str(path)] = {"original": name, "left": None, "folders": list(map(str, self.made(path)))}
+
+    def makes(self, path: Path, folders: Sequence[Path]) -> None:
+        self._files[str(path)]["folders"] += map(str, folders)
+
+    def made(self, path: Path) -> list[Path]:
+        """The folders that were made for the file: an uninstallation leaves none of them empty."""
+        return [Path(folder) for folder in self._files.get(str(path), {}).get("folders", [])]
 
     def left(self, path: Path, content: bytes) -> None:
         self._files[str(path)]["left"] = _digest(content)
@@ -290,6 +306,10 @@ class _Record:
 
     def _save(self) -> None:
         _write(self._folder / RECORD, json.dumps(self._files, indent=1))
+
+
+def _missing_folders(path: Path) -> list[Path]:
+    return [folder for folder in path.parents if not folder.exists()]
 
 
 def _digest(content: bytes) -> str:

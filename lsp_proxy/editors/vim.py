@@ -44,7 +44,7 @@ def _script_text(program: str) -> str:
     proxy = codetrial_command()
     return _SCRIPT % {
         "codetrial": shlex.quote(proxy[0]),
-        "server": shlex.quote(program),
+        "server": shlex.quote(str(Path(program).expanduser())),
         "command": shlex.join([*proxy, "lsp", "--", program]),
     }
 
@@ -65,7 +65,8 @@ def _programs(config: Mapping[str, Any], extensions: set[str]) -> dict[str, str]
     for extension, (setting, name) in EXTENSIONS.items():
         path = config.get(setting)
         if isinstance(path, str) and path:
-            found[setting] = _inside(path) or path
+            if "$" not in path:
+                found[setting] = _inside(path) or path
         elif extension in extensions and (default := installed([name])) is not None:
             found[setting] = default[0]
     return found
@@ -76,7 +77,7 @@ def _wrap(extensions: set[str], config: Mapping[str, Any]) -> Iterator[Edit]:
     for name in servers:
         server = section(servers, name)
         command = server.get("command")
-        if isinstance(command, str) and command:
+        if isinstance(command, str) and command and "$" not in command:  # coc itself fills in its command's variables.
             first, *arguments = wrapped([command, *(words(server.get("args")) or [])])
             yield ("languageserver", name, "command"), first
             yield ("languageserver", name, "args"), arguments
@@ -121,7 +122,7 @@ def plan() -> Plan:
     extensions = _extensions()
     scripts: dict[Path, str] = {}
     settings: list[Change] = []
-    modules = []
+    modules, variables = [], []
     for home in _homes():
         path = home / FILE_NAME
         config = loads(read(path), path)
@@ -129,6 +130,8 @@ def plan() -> Plan:
             scripts.setdefault(_script(setting), _script_text(program))
         servers = section(config, "languageserver")
         modules += [name for name in servers if "module" in section(servers, name)]
+        variables += [name for name in servers if "$" in str(section(servers, name).get("command"))]
+        variables += [setting for setting, _ in EXTENSIONS.values() if "$" in str(config.get(setting))]
         settings.append(
             Settings(path=path, wrap=lambda config: _wrap(extensions, config), unwrap=_unwrap),
         )
@@ -137,10 +140,15 @@ def plan() -> Plan:
         "`:CocRestart` makes it so."
     ]
     if modules:
-        advice.append(f"{', '.join(modules)} run inside coc's own Node (`module`): they are not wrapped.")
+        advice.append(f"Not wrapped, since they run inside coc's own Node (`module`): {', '.join(modules)}.")
+    if variables:
+        advice.append(
+            f"Not wrapped, since there is a variable in the command: {', '.join(variables)}. "
+            "Write the path out to have it wrapped."
+        )
     own = [name for name in ("coc-pyright", "coc-tsserver", "coc-json") if name in extensions]
     if own:
-        advice.append(f"{', '.join(own)} bring their server as a module of their own: they are not wrapped.")
+        advice.append(f"Not wrapped, since they bring their server as a module of their own: {', '.join(own)}.")
     files = [WholeFile(path=path, content=text, is_program=True) for path, text in scripts.items()]
     # The settings are taken back first: they are read with the help of the scripts.
     return Plan(editor="vim", changes=(*settings, *files), advice=tuple(advice))

@@ -174,6 +174,13 @@ def test_an_editor_s_settings_that_cannot_be_read(config: Path, home: Path, serv
     assert "line 1 is no JSON. Mend it" in one(found(home, Grade.WRONG))
 
 
+def test_an_extension_that_the_editor_has_lost(config: Path, home: Path, server: Path) -> None:
+    apply(plan_for("vscode"))
+    sentences = found(home, Grade.NOTE)
+    assert any("VS Code: the extension of this version is not where" in sentence for sentence in sentences)
+    assert not any("not as it would be written" in sentence for sentence in sentences)
+
+
 def test_a_neovim_that_is_too_old(config: Path, home: Path, server: Path) -> None:
     apply(plan_for("neovim"))
     (server.parent / "nvim").write_text("#!/bin/sh\necho NVIM v0.9.5\n")

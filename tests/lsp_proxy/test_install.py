@@ -55,21 +55,26 @@ def paths(editor: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("editor", OWN_FILES)
-def test_installing_and_uninstalling_leaves_no_trace_in_an_empty_home(editor: str, servers: Path) -> None:
+def test_installing_and_uninstalling_leaves_no_trace_in_an_empty_home(editor: str, home: Path, servers: Path) -> None:
     written = paths(editor)
     said = run("install", editor)
     assert all(str(path) in said for path in written)
     assert written
     assert all(path.exists() for path in written)
-    run("uninstall", editor)
-    assert not any(path.exists() for path in written)
+    assert "Restored" not in run("uninstall", editor)
+    assert not (home / "home").exists()
+    assert not (home / "xdg_config_home").exists()
 
 
 @pytest.mark.parametrize("editor", OWN_FILES)
 def test_installing_twice_is_installing_once(editor: str, servers: Path) -> None:
     run("install", editor)
     once = [path.read_text() for path in paths(editor)]
-    assert "The file as it was" not in run("install", editor)
+    assert "would" not in run("install", editor, "--dry-run").lower()
+    said = run("install", editor)
+    assert "The file as it was" not in said
+    assert "codetrial is there already, and everything is as it should be" in said
+    assert not any(str(path) in said for path in paths(editor))
     assert [path.read_text() for path in paths(editor)] == once
 
 
@@ -88,6 +93,16 @@ def test_an_editor_without_servers_is_left_alone_with_a_sentence(
     assert "no language server is set up there" in run("install", editor)
     assert not any(change.path.exists() for change in plan_for(editor).changes)
     assert "was not installed" in run("uninstall", editor)
+
+
+def test_a_folder_in_which_the_person_keeps_something_since_stays(home: Path) -> None:
+    run("install", "neovim")
+    [path] = paths("neovim")
+    mine = path.with_name("mine.lua")
+    mine.write_text("-- mine\n")
+    run("install", "neovim")
+    run("uninstall", "neovim")
+    assert list(path.parent.iterdir()) == [mine]
 
 
 def test_every_editor_can_be_chosen() -> None:

@@ -293,8 +293,8 @@ def test_coc_wraps_its_list_and_gives_extensions_a_script(home: Path) -> None:
     }
     assert settings["languageserver"]["bare"]["args"] == [*OURS[1:], "gopls"]
     assert settings["languageserver"]["vimls"] == {"module": "/x/vimls/bin/index.js", "filetypes": ["vim"]}
-    assert any("vimls run inside" in sentence for sentence in plan.advice)
-    assert any("coc-pyright bring" in sentence for sentence in plan.advice)
+    assert any("(`module`): vimls." in sentence for sentence in plan.advice)
+    assert any("their own: coc-pyright." in sentence for sentence in plan.advice)
     rust, clangd = Path(settings["rust-analyzer.server.path"]), Path(settings["clangd.path"])
     assert f'{" ".join(OURS)} /opt/rust-analyzer "$@"' in rust.read_text()
     said = subprocess.run([clangd, "--version"], capture_output=True, text=True, timeout=60, check=False)
@@ -303,6 +303,32 @@ def test_coc_wraps_its_list_and_gives_extensions_a_script(home: Path) -> None:
     assert path.read_text() == COC
     assert not rust.exists()
     assert not clangd.exists()
+
+
+def test_coc_s_variables_are_left_to_it_with_a_sentence(home: Path) -> None:
+    path = place(home, "vim")
+    given = COC.replace('"gopls"', '"${env:GOPATH}/bin/gopls"').replace("/opt/rust", "$HOME/rust")
+    path.write_text(given)
+    plan = plan_for("vim")
+    apply(plan)
+    settings = loads(path.read_text(), path)
+    assert settings["languageserver"]["bare"] == loads(given, path)["languageserver"]["bare"]
+    assert settings["rust-analyzer.server.path"] == "$HOME/rust-analyzer"
+    assert settings["languageserver"]["python"]["args"][0] == "lsp"
+    assert any("bare, rust-analyzer.server.path. Write the path out" in sentence for sentence in plan.advice)
+
+
+def test_coc_s_script_finds_a_server_in_the_home_without_us(home: Path) -> None:
+    path = place(home, "vim")
+    path.write_text(COC.replace("/opt/rust", "~/bin/rust"))
+    apply(plan_for("vim"))
+    script = Path(loads(path.read_text(), path)["rust-analyzer.server.path"])
+    script.write_text(script.read_text().replace(f"[ -x {OURS[0]}", "[ -x /nowhere"))
+    said = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == f"{home / 'bin' / 'rust-analyzer'} --version\n"
+    assert f"{' '.join(OURS)} '~/bin/rust-analyzer' " in script.read_text()
+    undo(plan_for("vim"))
+    assert '"~/bin/rust-analyzer"' in path.read_text()
 
 
 def test_coc_s_settings_of_neovim_are_found_as_well(home: Path) -> None:

@@ -114,11 +114,26 @@ def test_the_editor_itself_installs_and_uninstalls_the_extension(fork: str, home
 def test_the_doctor_sees_whether_the_extension_is_there_in_this_version(fork: str, folder: str, home: Path) -> None:
     codetrial("install", fork)
     assert not applied(plan_for(fork))
-    older, own = (home / folder / "extensions" / f"{IDENTIFIER}-{version}" for version in ("0.0.9", __version__))
-    older.mkdir(parents=True)
-    assert not applied(plan_for(fork))
-    own.mkdir()
+    extensions = home / folder / "extensions"
+    (extensions / f"{IDENTIFIER}-{__version__}").mkdir(parents=True)
+    listed = extensions / "extensions.json"
+    for content in ("", "{}", "[1]", "[]", json.dumps([{"identifier": {"id": IDENTIFIER}, "version": "0.0.9"}])):
+        listed.write_text(content)  # What is uninstalled stays unpacked for a time.
+        assert not applied(plan_for(fork))
+    listed.write_text(json.dumps([{"identifier": {"id": IDENTIFIER}, "version": __version__}]))
     assert applied(plan_for(fork))
+
+
+def test_an_extension_whose_files_here_are_gone_is_still_uninstalled(home: Path) -> None:
+    codetrial("install", "vscode")
+    listed = home / ".vscode" / "extensions" / "extensions.json"
+    listed.parent.mkdir(parents=True)
+    listed.write_text(json.dumps([{"identifier": {"id": IDENTIFIER}, "version": __version__}]))
+    (home / "codetrial_data_dir" / "editors" / "vscode.json").unlink()
+    codetrial("uninstall", "vscode")
+    assert asked(home, "vscode")[1:] == [f"--uninstall-extension {IDENTIFIER}"]
+    listed.write_text("[]")
+    assert "was not installed" in codetrial("uninstall", "vscode").output
 
 
 def test_looking_runs_nothing(home: Path) -> None:

@@ -71,13 +71,22 @@ class Fork:
         return found
 
     def has_extension(self) -> bool:
-        """Whether this very version is unpacked in one of the folders where it keeps extensions."""
+        """Whether this very version is listed in one of the folders where it keeps extensions."""
         if self.folder is None:
             folders = [path.parent.parent / "extensions" for path in self.settings()[:1]]
         else:
             homes = [name for name in (self.own, self.remote) if name is not None]
             folders = [Path.home() / name / "extensions" for name in homes]
-        return any(True for folder in folders for _ in folder.glob(f"{IDENTIFIER}-{__version__}*"))
+        return any(_lists_ours(folder) for folder in folders)
+
+
+def _lists_ours(folder: Path) -> bool:
+    """By the list that the editor keeps there: what it uninstalls stays unpacked for a time."""
+    try:
+        extensions = json.loads((folder / "extensions.json").read_text(encoding="utf-8"))
+        return any((entry["identifier"]["id"], entry["version"]) == (IDENTIFIER, __version__) for entry in extensions)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # No list, or another kind of one: the editor has yet to be asked.
 
 
 FORKS: Mapping[str, Fork] = {
