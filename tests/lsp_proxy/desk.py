@@ -99,6 +99,10 @@ class Desk:
     def outcomes(self) -> list[dict[str, Any]]:
         return self._rows("v_outcome", "SELECT outcome, rule, surface FROM v_outcome ORDER BY decided_ns")
 
+    def accepted(self) -> list[dict[str, Any]]:
+        """Those taken whole. What they replaced while somebody typed is decided sooner."""
+        return [row for row in self.outcomes() if row["outcome"] == "accepted"]
+
     def _rows(self, table: str, sql: str) -> list[dict[str, Any]]:
         if not self.store.exists():
             return []

@@ -103,7 +103,7 @@ async def test_ghost_text_appears_and_tab_takes_it(desk: Desk) -> None:
         assert SUGGESTION[1:] in await until(neovim.ghost, "ghost text appears")
         neovim.type("<Tab>")
         await until(lambda: neovim.line() == f"value = {SUGGESTION}", "the suggestion is in the buffer")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
         neovim.type("<Esc>:qa!<CR>")
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "inline")
 
@@ -148,6 +148,6 @@ async def test_an_older_neovim_is_offered_it_in_the_menu(desk: Desk) -> None:
         items = neovim.evaluate("json_encode(map(complete_info(['items']).items, 'v:val.word'))")
         neovim.type("<C-n>" * json.loads(items).index(OFFERED) + "<C-y>")
         await until(lambda: neovim.line() == f"value = {SUGGESTION}", "the suggestion is in the buffer")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1]["outcome"] == "accepted"
     assert found[-1]["surface"] == "menu"

@@ -100,7 +100,7 @@ async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
         helix.write(":w")
         helix.keys("Enter")
         await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
@@ -127,12 +127,7 @@ async def test_helix_takes_it_at_two_cursors(desk: Desk) -> None:
         helix.keys("Enter")
         written = desk.project / "main.py"
         await until(lambda: written.read_text().count(f"value = {SUGGESTION}\n") == 2, "it is on disk twice")
-
-        def accepted() -> list[str]:
-            return [row["outcome"] for row in desk.outcomes() if row["outcome"] == "accepted"]
-
-        # Those before it, which the list replaced, are decided sooner.
-        found = await until(accepted, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert len(found) == 1, "one suggestion, taken once"
 
 
@@ -182,7 +177,7 @@ async def test_emacs_with_eglot_takes_it_from_the_list(desk: Desk) -> None:
         assert "quite_another" in emacs.screen(), "the language server's own items are there as well"
         keep_picture("emacs-eglot", "Emacs with eglot", emacs)
         await takes(emacs)
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
@@ -205,7 +200,7 @@ async def test_emacs_with_lsp_mode_takes_it_from_the_list(desk: Desk) -> None:
         await completes(emacs)
         keep_picture("emacs-lsp-mode", "Emacs with lsp-mode", emacs)
         await takes(emacs)
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
 
@@ -225,7 +220,7 @@ async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
             neovim.write(":w")
             neovim.keys("Enter")
             await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
-            found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+            found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "inline")
 
 
@@ -273,5 +268,5 @@ async def test_vim_with_coc_takes_it(desk: Desk) -> None:
         vim.write(":w")
         vim.keys("Enter")
         await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1]["outcome"] == "accepted"

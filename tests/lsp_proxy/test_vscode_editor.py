@@ -186,7 +186,7 @@ async def test_ghost_text_appears_and_tab_takes_it(desk: VSCodeDesk) -> None:
         await expect(written(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Control+s")
         await until(lambda: f"value = {SUGGESTION}" in (desk.project / "main.py").read_text(), "it is on disk")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
 
 
@@ -238,7 +238,7 @@ async def test_suggestions_appear_also_where_there_is_no_server_to_wrap(desk: VS
         await page.keyboard.type("j")
         await expect(ghost(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Tab")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
 
 
@@ -304,8 +304,8 @@ async def test_a_suggestion_taken_within_closed_brackets_is_written_once(desk: V
         await page.keyboard.press("Control+s")
         expected = PROGRAM.replace("value = ", f"value = {SUGGESTION}")
         await until(lambda: (desk.project / "main.py").read_text() == expected, "it is on disk, once")
-        found = await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
-    assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
+    assert found == [{"outcome": "accepted", "rule": "command", "surface": "inline"}]
 
 
 async def test_with_two_cursors_both_lines_get_it_and_it_counts_once(desk: VSCodeDesk) -> None:
@@ -322,5 +322,5 @@ async def test_with_two_cursors_both_lines_get_it_and_it_counts_once(desk: VSCod
         await page.keyboard.press("Control+s")
         expected = f"{PROGRAM}value = \n".replace("value = ", f"value = {SUGGESTION}")
         await until(lambda: (desk.project / "main.py").read_text() == expected, "it is on disk, twice")
-        await until(desk.outcomes, "the outcome reaches the database", DECIDED_S)
-    assert [found["rule"] for found in desk.outcomes() if found["outcome"] == "accepted"] == ["command"]
+        found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
+    assert [row["rule"] for row in found] == ["command"]
