@@ -77,8 +77,7 @@ def demo(
         surface=surface,
         truth=truth,
     )
-    console = Console(stderr=True)
-    report(options, run(options, console), console)
+    report(options, run(options, Console(stderr=True)), Console())
 
 
 @click.command(epilog="Example:  codetrial status")
