@@ -38,8 +38,10 @@ test-minimum: ## The fast tests on the oldest dependencies that pyproject.toml a
 	$(PYTHON) -m venv $(VENV)-minimum
 	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/minimum.txt
 	$(VENV)-minimum/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	# What an old package calls may be deprecated in a new one of somebody else's: no error of ours.
-	$(VENV)-minimum/bin/python -m pytest -W default::DeprecationWarning -m "not editor and not model and not slow"
+	# What an old package calls may be deprecated in a new one of somebody else's: no error of ours. Pages and workflows
+	# are checked by tools that want newer packages than we do.
+	$(VENV)-minimum/bin/python -m pytest -W default::DeprecationWarning \
+	    --ignore tests/test_docs.py --ignore tests/pr_bot/test_workflow.py -m "not editor and not model and not slow"
 
 check: setup ## Lint, format, types, layers
 	$(BIN)/ruff check .
