@@ -17,7 +17,8 @@ from tests.codetrial.streaming import Received, Script, StreamingServer
 from tests.lsp_proxy.served_arm import configuration, says
 from tests.lsp_proxy.truth import READY_S, until
 
-SAMPLES_AN_HOUR = 4
+SAMPLES = 20
+"""Of memory, however long the session is."""
 WARM_HOURS = 1.0
 """Until then modules load, pools fill and every kind of row has been written once."""
 
@@ -88,7 +89,7 @@ async def replay(folder: Path, repository: Path, *, hours: float, speed: float, 
         nonlocal keys
         keys += max(0, chars)
         hours_gone = (time.monotonic() - began) * speed / 3600
-        if processes is not None and hours_gone >= len(memory) / SAMPLES_AN_HOUR:
+        if processes is not None and hours_gone >= hours * len(memory) / SAMPLES:
             evaluator, relay = processes
             memory.append(Memory(hours_gone, _resident_mb(evaluator), _resident_mb(relay)))
 
