@@ -15,7 +15,9 @@ from scipy.stats import beta
 from bench.report import Report
 from codetrial.paths import cache_dir
 from tests.lsp_proxy.long_session import LongSession, replay
-from tests.lsp_proxy.truth import BEHAVIOURS, SCRIPTED, Tally, cases, in_neovim, in_scripted_editor
+from tests.lsp_proxy.truth import BEHAVIOURS, Tally, cases
+from tests.lsp_proxy.truth_neovim import in_neovim
+from tests.lsp_proxy.truth_scripted import SCRIPTED, in_scripted_editor
 
 EACH = int(os.environ.get("CODETRIAL_TRUTH_EACH", "25"))
 """Cases of each behaviour in each editor."""

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from codetrial.paths import cache_dir
-from tests.lsp_proxy.truth import SCRIPTED, Tally, cases, in_neovim, in_scripted_editor
+from tests.lsp_proxy.truth import Tally, cases
+from tests.lsp_proxy.truth_neovim import in_neovim
+from tests.lsp_proxy.truth_scripted import SCRIPTED, in_scripted_editor
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(600)]
 
