@@ -1,15 +1,19 @@
 """Sums of finished sessions give the same numbers as reading everything, and are gone as soon as they would not."""
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from analysis import expressions
+from analysis.commands import report as report_command
 from analysis.engines import open_shipped
 from analysis.purge import Choice, purge
 from analysis.queries import gather
+from analysis.report_commands import MOST_SESSIONS
 from analysis.ship import ship
 from analysis.source import SqliteSource
 from analysis.store import Store
@@ -154,6 +158,30 @@ def test_summing_up_twice_changes_nothing(database: Path) -> None:
         sum_up(store, before["sessions"]["ids"])
     assert rows(database, "SELECT count(*) FROM session_sum") == [(12,)]
     assert summed(database) == before
+
+
+def test_a_report_sums_up_the_latest_hundred_and_reads_the_others(tmp_path: Path) -> None:
+    """As of a store that an older version wrote: nobody waits for sums of all that it holds."""
+    path = build(tmp_path / "codetrial.db", with_(Plan(), sessions=103, episodes=2, tasks=1, days=300))
+    whole = reported(path, "--fresh")
+    assert rows(path, "SELECT count(*) FROM session_sum") == [(0,)]
+    first = reported(path)
+    assert rows(path, "SELECT count(*) FROM session_sum") == [(MOST_SESSIONS,)]
+    assert (missing(path), MOST_SESSIONS) == (3, 100)
+    [[oldest]] = rows(path, "SELECT max(started_at) FROM session WHERE id NOT IN (SELECT session FROM session_sum)")
+    assert rows(path, f"SELECT count(*) FROM session WHERE started_at <= '{oldest}'") == [(3,)]
+    # Three are not worth summing up, so a second report reads the same three.
+    assert first == reported(path) == whole
+    assert missing(path) == 3
+
+
+def reported(path: Path, *options: str) -> dict[str, Any]:
+    """All numbers that the command prints but the moment of the report itself."""
+    result = CliRunner().invoke(report_command, ["--store", str(path), "--json", *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report: dict[str, Any] = json.loads(result.stdout)
+    assert report.pop("made_at")
+    return report
 
 
 def test_a_file_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:

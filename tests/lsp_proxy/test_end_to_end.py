@@ -248,12 +248,16 @@ async def test_from_keystroke_to_report(bench: Bench, profile: EditorProfile) ->
     # A part of two characters cannot be told from quick typing, so a few sittings may hold one such case.
     assert len(wrong) <= max(1, len(compared) // 10), (wrong, compared)
 
-    assert "not yet" in (await asyncio.to_thread(report_of, bench.store)).lower()
+    sums = partial(bench.count, "SELECT count(*) = ? FROM session_sum", sitting)
+    await until(sums, "each evaluator sums up its session")
+    report = await asyncio.to_thread(report_of, bench.store)
+    assert "not yet" in report.lower()
+    assert report == await asyncio.to_thread(report_of, bench.store, "--fresh")
 
 
-def report_of(store: Path) -> str:
+def report_of(store: Path, *options: str) -> str:
     command = [sys.executable, "-P", "-m", "codetrial.cli", "report", "--store", str(store), "--origin", "replay"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run([*command, *options], capture_output=True, text=True, check=True).stdout
 
 
 async def until(condition: Callable[[], Any], what: str, deadline_s: float = 20.0) -> Any:

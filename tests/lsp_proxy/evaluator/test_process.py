@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from analysis.store import Store
+from analysis.sums import VERSION
 from tests.codetrial.streaming import Script, StreamingServer
 from tests.lsp_proxy.evaluator.conftest import Start, says
 from tests.lsp_proxy.evaluator.relay_end import COMMAND, RelayEnd
@@ -54,6 +55,21 @@ async def test_a_shown_suggestion_that_is_accepted_leaves_every_row(start: Start
         [session] = rows(end, "SELECT * FROM session")
         assert (session["origin"], session["client_name"], session["surface"]) == ("test", "scripted", "inline")
         assert [r["reason"] for r in rows(end, "SELECT * FROM session_end")] == ["exit"]
+
+
+async def test_a_session_that_has_ended_is_summed_up(start: Start) -> None:
+    """By the evaluator itself, when nobody waits for it any more: a report then need not read its rows."""
+    async with start() as end:
+        await end.begin()
+        _, item = await offered(end)
+        end.insert(URI, 1, 8, item["insertText"])
+        await end.accept(item["command"]["arguments"][0])
+        assert await end.end() == 0
+        [session] = rows(end, "SELECT id FROM session")
+        [summed] = rows(end, "SELECT session, version, attempts_A, attempts_B FROM session_sum")
+        assert summed == {"session": session["id"], "version": VERSION, "attempts_A": 1, "attempts_B": 1}
+        [episode] = rows(end, "SELECT shown, tasks, accepted, accepted_chars FROM episode_sum")
+        assert episode == {"shown": 1, "tasks": 1, "accepted": 1, "accepted_chars": 9}
 
 
 async def test_nothing_is_shown_in_a_control_episode_and_both_arms_are_scored(start: Start) -> None:
