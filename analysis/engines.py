@@ -220,14 +220,9 @@ class SparkSource:
         kinds = {"string": "STRING", "int64": "BIGINT", "float64": "DOUBLE", "quote": "`"}
         for table, paths in _files(destination).items():
             if paths:
-                frame = self._spark.read.option("mergeSchema", "true").parquet(*paths)
-                there = set(frame.columns)
-                frame = frame.selectExpr(
-                    *(
-                        f"`{name}`" if name in there else f"CAST(NULL AS {kinds[kind]}) AS `{name}`"
-                        for name, kind in column_types(table).items()
-                    )
-                )
+                # Spark would open every file of every table to find out what is stated here; what a file lacks is null.
+                typed = ", ".join(f"`{name}` {kinds[kind]}" for name, kind in column_types(table).items())
+                frame = self._spark.read.schema(typed).parquet(*paths)
                 if table in ("trial", "arm"):
                     frame = frame.dropDuplicates(["id"])
             else:

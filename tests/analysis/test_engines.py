@@ -60,7 +60,7 @@ def assert_same(found: Any, wanted: Any, where: str = "") -> None:
         assert found == wanted, where
 
 
-ENGINES = ["duckdb", "clickhouse", pytest.param("spark", marks=pytest.mark.slow)]
+ENGINES = ["duckdb", "clickhouse", pytest.param("spark", marks=[pytest.mark.slow, pytest.mark.timeout(400)])]
 
 
 @pytest.mark.filterwarnings("ignore")  # Engines warn about their own dependencies.
