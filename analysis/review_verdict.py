@@ -4,7 +4,6 @@ The decision rests on the asymptotic sequence over finished pull requests, from 
 of arm A minus the same of arm B. docs/design/0013-reviews-compared.md gives the reasons.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +21,7 @@ from analysis.reviews import (
     split_of_findings,
     with_ends,
 )
-from analysis.statistics import MIN_CLUSTERS, Interval, SampleRatio
+from analysis.statistics import MIN_CLUSTERS, Interval, SampleRatio, whole_days
 from analysis.statistics.contrasts import MIN_UNITS, Contrast
 from analysis.verdict import (
     Decision,
@@ -335,7 +334,7 @@ def _not_yet(evidence: Evidence, reviews: Reviews, judged: ReviewJudgement) -> s
     low, high = interval.low * POINTS, interval.high * POINTS
     so_far = f"{{A}} minus {{B}} is somewhere between {low:+.1f} and {high:+.1f} points"
     if judged.more_days is not None and judged.more_days <= 3650:
-        days = max(1, math.ceil(judged.more_days))
+        days = whole_days(judged.more_days)
         return f"{so_far}; about {days:,} more day{'s' if days > 1 else ''} at the present pace."
     if judged.more_pulls:
         return f"{so_far}; about {judged.more_pulls:,} more pull requests are needed."

@@ -41,6 +41,7 @@ from analysis.statistics import (
     quantile,
     sample_ratio,
     units_for_half_width,
+    whole_days,
 )
 from codetrial.records import ArmLabel, Origin
 
@@ -307,7 +308,7 @@ class Limits(NamedTuple):
 def limits_of(evidence: Evidence, metric: Metric, units: Units) -> Limits:
     """Over episodes and over finished sessions."""
     # Both arms must have been assigned at least once: before that a difference is not even defined.
-    is_defined = units.mean_a is not None and units.mean_b is not None
+    is_defined = units.mean_a is not None and units.mean_b is not None and not _nothing_yet(units)
     sequence = (
         empirical_bernstein(units.values, value_range=units.value_range)
         if units.value_range is not None and is_defined
@@ -317,6 +318,11 @@ def limits_of(evidence: Evidence, metric: Metric, units: Units) -> Limits:
     over_sessions = cluster_ratio(sums, sizes).last if is_defined else None
     last = sequence.last if sequence is not None else None
     return Limits(sequence, over_sessions, _possible(_wider(last, over_sessions), metric), sums, sizes)
+
+
+def _nothing_yet(units: Units | Effect) -> bool:
+    """An amount without a bound that was zero every time: nothing says how far it varies."""
+    return units.value_range is None and not units.mean_a and not units.mean_b
 
 
 def _effect(evidence: Evidence, metric: Metric) -> Effect:
@@ -633,6 +639,8 @@ def _nothing_to_compare(evidence: Evidence, effect: Effect) -> str:
     if effect.mean_a is None or effect.mean_b is None:
         missing = " and ".join("{" + n + "}" for n, m in (("A", effect.mean_a), ("B", effect.mean_b)) if m is None)
         return f"No episode has shown {missing} yet."
+    if _nothing_yet(effect):
+        return "No text of either arm has been kept yet."
     return f"An interval for this metric needs {MIN_CLUSTERS} finished sessions; there are {effect.clusters}."
 
 
@@ -716,7 +724,7 @@ def _not_yet(evidence: Evidence, effect: Effect, forecast: Forecast) -> str:
     if effect.clusters < MIN_CLUSTERS and forecast.more_days is None:
         return f"Not yet: {so_far} after {effect.units:,} episodes in {effect.clusters} finished sessions."
     if forecast.more_days is not None and forecast.more_days <= 3650:
-        days = max(1, math.ceil(forecast.more_days))
+        days = whole_days(forecast.more_days)
         return f"Not yet: {so_far}; about {days:,} more day{'s' if days > 1 else ''} at the present pace."
     if forecast.more_units:
         return f"Not yet: {so_far}; about {forecast.more_units:,} more episodes are needed."

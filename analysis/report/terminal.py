@@ -119,7 +119,8 @@ def _effects(report: Report) -> RenderableType:
     primary, forecast = report["primary"], report["forecast"]
     scale, unit = primary["scale"], primary["unit"]
     notes.append(
-        f"* decides: {primary['units']:,} episodes in {primary['clusters']:,} finished sessions; margin "
+        f"* decides: {words.plural(primary['units'], 'episode')} in "
+        f"{words.plural(primary['clusters'], 'finished session')}; margin "
         f"{primary['margin'] * scale:g} {unit}"
         + ("" if primary["is_margin_frozen"] else " (assumed: the manifest names none)")
     )

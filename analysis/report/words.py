@@ -37,7 +37,7 @@ def usd(value: float | None) -> str:
 
 
 def signed(value: float | None, scale: float = 1.0) -> str:
-    return UNKNOWN if value is None else f"{value * scale:+.1f}"
+    return UNKNOWN if value is None else f"{value * scale:+z.1f}"
 
 
 def interval(found: Mapping[str, Any] | None, scale: float, unit: str) -> str:

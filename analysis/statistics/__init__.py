@@ -14,6 +14,7 @@ from analysis.statistics.planning import (
     clusters_for_half_width,
     fixed_sample_size,
     units_for_half_width,
+    whole_days,
 )
 from analysis.statistics.quantiles import LOG_BIN, Quantile, bin_edges, bin_of, effective_size, quantile
 from analysis.statistics.sequences import (
@@ -63,4 +64,5 @@ __all__ = [
     "quantile",
     "sample_ratio",
     "units_for_half_width",
+    "whole_days",
 ]

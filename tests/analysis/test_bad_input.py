@@ -199,6 +199,17 @@ def test_arms_that_nobody_ever_takes_have_an_interval_of_some_width(tmp_path: Pa
     assert found["verdict"]["decision"] == "not_yet"
 
 
+def test_an_amount_that_was_always_zero_has_no_interval(tmp_path: Path) -> None:
+    """Thirty sessions without a kept character do not say that a hundredth of one is the most there can be."""
+    silent = Truth(name="silent", failure=1.0)
+    plan = with_(Plan(), sessions=32, episodes=4, a=silent, b=silent, primary_metric="kept_chars")
+    found = report(build(tmp_path / "codetrial.db", plan))
+    kept = found["effects"]["kept_chars"]
+    assert (kept["mean_a"], kept["mean_b"], kept["clusters"]) == (0, 0, 32)
+    assert kept["interval"] is kept["over_sessions"] is None
+    assert found["verdict"]["sentence"] == "Not yet: No text of either arm has been kept yet."
+
+
 def test_findings_that_nobody_ever_acts_on_have_an_interval_of_some_width(tmp_path: Path) -> None:
     idle = Reviewer(name="idle", anyway=0.0, posted=0.0)
     plan = with_reviews(ReviewPlan(), pulls=80, a=idle, b=Reviewer(name="other", anyway=0.0, posted=0.0))

@@ -7,17 +7,18 @@ import struct
 import subprocess
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from matplotlib.image import imread
+from playwright.async_api import async_playwright
 
 from analysis.breakdown import Dimension
 from analysis.cost import Hosting
 from analysis.report import make, write_html
 from analysis.source import SqliteSource
-from tests.analysis.made_reviews import ReviewPlan, build_reviews, with_reviews
-from tests.analysis.synthetic import Plan, build
+from tests.analysis.made_reviews import Reviewer, ReviewPlan, build_reviews, with_reviews
+from tests.analysis.synthetic import Plan, Truth, build, with_
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +90,25 @@ def test_the_page_is_drawn_at_any_width(page: Path, tmp_path: Path, width: int) 
     content = picture.read_bytes()
     assert struct.unpack(">I", content[16:20])[0] == width
     assert len(content) > 20_000
+
+
+@pytest.mark.parametrize(("width", "media"), [(360, "screen"), (1100, "screen"), (700, "print")])
+async def test_long_names_make_nothing_wider_than_the_page(
+    tmp_path: Path, width: int, media: Literal["screen", "print"]
+) -> None:
+    long = Truth(name="qwen2.5-coder-32b-instruct-awq-int4-with-repository-context")
+    store = build(tmp_path / "codetrial.db", with_(Plan(), a=long, b=Truth(name=f"{long.name}-2")))
+    build_reviews(store, with_reviews(ReviewPlan(), a=Reviewer(name=long.name)))
+    source = SqliteSource(store)
+    write_html(make(source, now=Plan().end + timedelta(days=60)), tmp_path / "report.html")
+    source.close()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = await browser.new_page(viewport={"width": width, "height": 900})
+        await page.emulate_media(media=media)
+        await page.goto((tmp_path / "report.html").as_uri())
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        await browser.close()
 
 
 def test_the_page_is_dark_for_those_who_ask_for_it(page: Path, tmp_path: Path) -> None:
