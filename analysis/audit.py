@@ -52,6 +52,7 @@ class Audit:
 
 
 _AS_DRAWN = "every assignment is what the seed draws for it"
+_REPEATABLE = "the manifest says with which shares and which sample assignments are drawn"
 
 _WITHOUT_EXPOSURE = (
     "outcome o JOIN task t ON t.id = o.task WHERE t.trial = :trial AND t.door = 'editor' "
@@ -160,12 +161,17 @@ def audit(store: Store, trial: str) -> Audit:
     if not rows:
         known = ", ".join(trials(store)) or "none"
         raise EvidenceError(f"There is no trial {trial} in {store.path}. Known: {known}.")
-    manifest = json.loads(rows[0]["manifest"])
+    chances = _episode_chances(rows[0]["manifest"])
     assignments = store.rows("SELECT * FROM assignment WHERE trial = ? ORDER BY id", [trial])
     foreign = {row["session"] for row in store.rows("SELECT session FROM incident WHERE kind = 'other_seed'")}
     own = [row for row in assignments if row["session"] not in foreign]
-    wrong = [row["id"] for row in own if not _is_as_drawn(row, rows[0]["seed"], manifest)]
+    # What an episode's chances should have been is in the manifest; a finding's depend on who found it.
+    mute = [row["id"] for row in own if row["unit"] == Unit.EPISODE] if chances is None else []
+    silent = set(mute)
+    wrong = [row["id"] for row in own if row["id"] not in silent and not _is_as_drawn(row, rows[0]["seed"], chances)]
     findings = list(_broken(store, trial))
+    if mute:
+        findings.insert(0, Finding(_REPEATABLE, len(mute), tuple(mute[:EXAMPLES])))
     if wrong:
         findings.insert(0, Finding(_AS_DRAWN, len(wrong), tuple(wrong[:EXAMPLES])))
     notes = []
@@ -191,9 +197,10 @@ def audit(store: Store, trial: str) -> Audit:
 def lines(found: Audit) -> Iterator[str]:
     """The audit for a person."""
     yield f"{found.name} ({found.trial}): {'sound' if found.is_sound else 'NOT SOUND'}"
-    broken = any(finding.promise == _AS_DRAWN for finding in found.findings)
-    verdict = "NOT all as stored" if broken else "all as stored"
-    yield f"  {found.assignments} assignments drawn again, {verdict}; {found.decided} decided by a stated rule"
+    broken = {finding.promise: finding.rows for finding in found.findings}
+    verdict = "NOT all as stored" if _AS_DRAWN in broken else "all as stored"
+    drawn = found.assignments - broken.get(_REPEATABLE, 0)
+    yield f"  {drawn} assignments drawn again, {verdict}; {found.decided} decided by a stated rule"
     if found.ratio is not None:
         counts = " / ".join(map(str, found.ratio.counts))
         expected = " / ".join(f"{number:.1f}" for number in found.ratio.expected)
@@ -205,22 +212,24 @@ def lines(found: Audit) -> Iterator[str]:
         yield f"  note: {note}"
 
 
-def _is_as_drawn(row: dict[str, Any], seed: str, manifest: dict[str, Any]) -> bool:
+def _is_as_drawn(row: dict[str, Any], seed: str, chances: tuple[Propensities, float] | None) -> bool:
     stored = Propensities(row["propensity_a"], row["propensity_b"], row["propensity_none"])
-    # What an episode's chances should have been is in the manifest; a finding's depend on who found it.
     is_episode = row["unit"] == Unit.EPISODE
-    shares = _episode_shares(manifest) if is_episode else stored
-    drawn = draw(seed, row["id"], shares, manifest["trial"]["sample"] if is_episode else 1.0)
+    shares, sample = chances if chances is not None and is_episode else (stored, 1.0)
+    drawn = draw(seed, row["id"], shares, sample)
     if drawn.shown != row["shown"] or drawn.propensities != stored:
         return False
     return not is_episode or drawn.is_sampled == bool(row["is_sampled"])
 
 
-def _episode_shares(manifest: dict[str, Any]) -> Propensities:
-    trial = manifest["trial"]
-    if trial["mode"] == "shadow":
-        return Propensities(0.0, 0.0, 1.0)
-    return Propensities(trial["shares"]["a"], trial["shares"]["b"], trial["shares"]["none"])
+def _episode_chances(manifest: str) -> tuple[Propensities, float] | None:
+    """Shares, and the share of episodes that is evaluated at all; None if the manifest does not say."""
+    try:
+        trial = json.loads(manifest)["trial"]
+        shares = {"a": 0.0, "b": 0.0, "none": 1.0} if trial["mode"] == "shadow" else trial["shares"]
+        return Propensities(*(float(shares[name]) for name in ("a", "b", "none"))), float(trial["sample"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _ratio(assignments: Sequence[dict[str, Any]]) -> SampleRatio | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.audit import audit
+from analysis.audit import audit, lines
 from analysis.commands import commands
 from analysis.store import Store
 from codetrial.assignment import Propensities, draw
@@ -142,6 +142,16 @@ def test_a_sample_in_other_shares_is_no_sound_trial(store: Store) -> None:
     found = audit(store, "t-1")
     assert found.findings == ()
     assert not found.is_sound
+
+
+@pytest.mark.parametrize("manifest", ["{}", "no json", '{"trial": {"mode": "shown", "shares": {"a": 0.45}}}'])
+def test_a_manifest_from_which_nothing_can_be_drawn_is_told(store: Store, manifest: str) -> None:
+    store.db.conn.execute("UPDATE trial SET manifest = ?", [manifest])
+    found = audit(store, "t-1")
+    [finding] = found.findings
+    assert (finding.rows, found.is_sound) == (300, False)
+    assert "0 assignments drawn again" in "\n".join(lines(found))
+    assert "the manifest says" in "\n".join(lines(found))
 
 
 def test_broken_promises_are_found(store: Store) -> None:
