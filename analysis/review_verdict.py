@@ -21,7 +21,7 @@ from analysis.reviews import (
     split_of_findings,
     with_ends,
 )
-from analysis.statistics import MIN_CLUSTERS, Interval, SampleRatio, whole_days
+from analysis.statistics import MIN_CLUSTERS, Interval, SampleRatio, rounded_up
 from analysis.statistics.contrasts import MIN_UNITS, Contrast
 from analysis.verdict import (
     Decision,
@@ -334,8 +334,8 @@ def _not_yet(evidence: Evidence, reviews: Reviews, judged: ReviewJudgement) -> s
     low, high = interval.low * POINTS, interval.high * POINTS
     so_far = f"{{A}} minus {{B}} is somewhere between {low:+.1f} and {high:+.1f} points"
     if judged.more_days is not None and judged.more_days <= 3650:
-        days = whole_days(judged.more_days)
+        days = rounded_up(judged.more_days)
         return f"{so_far}; about {days:,} more day{'s' if days > 1 else ''} at the present pace."
     if judged.more_pulls:
-        return f"{so_far}; about {judged.more_pulls:,} more pull requests are needed."
+        return f"{so_far}; about {rounded_up(judged.more_pulls):,} more pull requests are needed."
     return f"{so_far}."

@@ -39,9 +39,9 @@ from analysis.statistics import (
     kaplan_meier,
     planned_look,
     quantile,
+    rounded_up,
     sample_ratio,
     units_for_half_width,
-    whole_days,
 )
 from codetrial.records import ArmLabel, Origin
 
@@ -724,8 +724,8 @@ def _not_yet(evidence: Evidence, effect: Effect, forecast: Forecast) -> str:
     if effect.clusters < MIN_CLUSTERS and forecast.more_days is None:
         return f"Not yet: {so_far} after {effect.units:,} episodes in {effect.clusters} finished sessions."
     if forecast.more_days is not None and forecast.more_days <= 3650:
-        days = whole_days(forecast.more_days)
+        days = rounded_up(forecast.more_days)
         return f"Not yet: {so_far}; about {days:,} more day{'s' if days > 1 else ''} at the present pace."
     if forecast.more_units:
-        return f"Not yet: {so_far}; about {forecast.more_units:,} more episodes are needed."
+        return f"Not yet: {so_far}; about {rounded_up(forecast.more_units):,} more episodes are needed."
     return f"Not yet: {so_far}."

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from analysis import cost_report
 from analysis.report import by, charts, cost_chart, measures, review_charts, reviews_text, words
-from analysis.statistics import whole_days
+from analysis.statistics import rounded_up
 from codetrial.records import Place
 
 __all__ = ["cost_page", "page"]
@@ -61,7 +61,7 @@ def _render(template: str, **values: Any) -> str:
     )
     environment.filters["two_lines"] = _two_lines
     environment.globals |= {"words": words, "texts": reviews_text, "costs": cost_report, "by": by, "measures": measures}
-    environment.globals["whole_days"] = whole_days
+    environment.globals["rounded_up"] = rounded_up
     return environment.get_template(template).render(**values)
 
 

@@ -13,8 +13,8 @@ from analysis.statistics.planning import (
     bernstein_half_width,
     clusters_for_half_width,
     fixed_sample_size,
+    rounded_up,
     units_for_half_width,
-    whole_days,
 )
 from analysis.statistics.quantiles import LOG_BIN, Quantile, bin_edges, bin_of, effective_size, quantile
 from analysis.statistics.sequences import (
@@ -62,7 +62,7 @@ __all__ = [
     "planned_look",
     "proportion_limits",
     "quantile",
+    "rounded_up",
     "sample_ratio",
     "units_for_half_width",
-    "whole_days",
 ]

@@ -21,18 +21,18 @@ __all__ = [
     "bernstein_half_width",
     "clusters_for_half_width",
     "fixed_sample_size",
+    "rounded_up",
     "units_for_half_width",
-    "whole_days",
 ]
 
 MAX_UNITS = 10**9
 """Beyond this the answer is "not in this way"."""
 
 
-def whole_days(days: float) -> int:
-    """A forecast as it may be told: at least one day, rounded up to two digits, since it knows no more than that."""
-    unit: int = 10 ** max(0, math.floor(math.log10(max(days, 1.0))) - 1)
-    return max(1, math.ceil(days / unit) * unit)
+def rounded_up(forecast: float) -> int:
+    """Days or units ahead as they may be told: at least one, rounded up to two digits, for no more is known."""
+    unit: int = 10 ** max(0, math.floor(math.log10(max(forecast, 1.0))) - 1)
+    return max(1, math.ceil(forecast / unit) * unit)
 
 
 def bernstein_half_width(

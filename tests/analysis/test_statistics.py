@@ -30,9 +30,9 @@ from analysis.statistics import (
     planned_look,
     proportion_limits,
     quantile,
+    rounded_up,
     sample_ratio,
     units_for_half_width,
-    whole_days,
 )
 from analysis.statistics.quantiles import rank_limits
 from analysis.statistics.sequences import gamma_exponential_bound, gamma_exponential_log_mixture, mixture_precision
@@ -379,6 +379,8 @@ def test_an_interval_within_the_margin_is_a_tie() -> None:
     assert Interval(0.1, 0.05, 0.15).excludes(0.0)
 
 
-@pytest.mark.parametrize(("days", "told"), [(0.0, 1), (0.2, 1), (11.2, 12), (99.5, 100), (201.0, 210), (3075.6, 3100)])
-def test_days_ahead_are_told_no_finer_than_they_are_known(days: float, told: int) -> None:
-    assert whole_days(days) == told
+@pytest.mark.parametrize(
+    ("forecast", "told"), [(0.0, 1), (0.2, 1), (11.2, 12), (99.5, 100), (201.0, 210), (3075.6, 3100), (76404, 77000)]
+)
+def test_what_lies_ahead_is_told_no_finer_than_it_is_known(forecast: float, told: int) -> None:
+    assert rounded_up(forecast) == told
