@@ -117,6 +117,10 @@ vim.cmd('silent write')
 """
 
 
+FIRST_FLUSH_S = 0.2
+"""More than Neovim's 150 ms of quiet."""
+
+
 class NeovimHands:
     """A running Neovim."""
 
@@ -126,6 +130,8 @@ class NeovimHands:
         self._session = session
         self._runs_commands = runs_commands
         self._start = (0, 0)
+        self._has_told = False
+        """Whether the buffer's first changes have been sent (docs/design/0005, known limits)."""
 
     async def begin(self) -> None:
         """Start the language server with a file of no interest, and wait for the evaluator."""
@@ -145,6 +151,7 @@ class NeovimHands:
         line = case.before.count("\n")
         column = len(case.before) - case.before.rfind("\n") - 1
         self._start = (line, column)
+        self._has_told = False
         await self._keys("<Esc>")
         await self._neovim.call("nvim_command", f"silent edit {path}")
         await self._until(_ATTACHED, READY_S)
@@ -192,6 +199,10 @@ class NeovimHands:
                 line = await self._unindented(line)
             for character in line:
                 await self._key("<LT>" if character == "<" else character)
+                if not self._has_told:
+                    # Until it has, Neovim waits on with every key, and tells of all of them as of an insertion.
+                    await asyncio.sleep(FIRST_FLUSH_S)
+                    self._has_told = True
 
     async def _unindented(self, line: str) -> str:
         """What is still to be typed after the editor has indented, backwards where it went too far."""
