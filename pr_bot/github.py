@@ -279,9 +279,6 @@ class Api:
         with _translated(f"Reading the permission of {login} in {repository}"):
             return self._reads.get_repo(repository).get_collaborator_permission(login)
 
-    def review_comments(self, pull: Pull) -> list[ReviewComment]:
-        return [comment_of(raw) for raw in self._list(f"Listing the comments of {pull.key}", f"{_path(pull)}/comments")]
-
     def reactions(self, pull: Pull, comment: int) -> list[tuple[str, bool, str]]:
         """(who, whether that is a bot, what) of a review comment."""
         path = f"/repos/{pull.repository}/pulls/comments/{comment}/reactions"

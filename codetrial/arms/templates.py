@@ -42,10 +42,6 @@ class Template:
     def id(self) -> str:
         return f"{self.name}@{self.version}"
 
-    @property
-    def has_suffix(self) -> bool:
-        return "{suffix}" in self.prompt
-
     def render(self, prompt: Prompt) -> str:
         """The prompt as one string. Placeholders are replaced in one pass: code may contain `{prefix}` itself."""
         with_snippets = self.prompt_with_snippets is not None and bool(prompt.snippets)

@@ -7,7 +7,7 @@ earlier leaves its horizons censored, which is not the same as nothing written.
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Protocol
@@ -172,9 +172,6 @@ class Watches:
         """How many places are watched because something else inserted text there."""
         watches = (watch for listed in self._by_uri.values() for watch in listed)
         return sum(watch.taken is not None and watch.taken_label is None for watch in watches)
-
-    def uris(self) -> Mapping[str, list[Watch]]:
-        return self._by_uri
 
     def _forget_finished(self, watch: Watch) -> None:
         """Only the save may be missing: nobody waits for that once the last horizon has passed."""
