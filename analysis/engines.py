@@ -20,7 +20,7 @@ from codetrial.errors import EvidenceError
 __all__ = ["ENGINES", "open_shipped"]
 
 DUCKDB_MEMORY = "800MB"
-"""Beyond this DuckDB spills to disk instead of growing."""
+"""Beyond this DuckDB spills to disk instead of growing, where it can; `CODETRIAL_DUCKDB_MEMORY` says otherwise."""
 
 
 def _files(destination: Destination) -> dict[str, list[str]]:
@@ -68,7 +68,13 @@ class DuckDbSource:
         self.place = destination.url
         files = _files(destination)
         self._connection = duckdb.connect()
-        self._connection.execute(f"SET memory_limit = '{DUCKDB_MEMORY}'")
+        self._memory = os.environ.get("CODETRIAL_DUCKDB_MEMORY") or DUCKDB_MEMORY
+        try:
+            self._connection.execute("SET memory_limit = $1", [self._memory])
+        except duckdb.Error as fault:
+            raise EvidenceError(
+                f"CODETRIAL_DUCKDB_MEMORY is {self._memory!r}, which is no size. Write for instance 2GB."
+            ) from fault
         # Order is asked for where it matters; keeping it elsewhere costs memory.
         self._connection.execute("SET preserve_insertion_order = false")
         prefix = ""
@@ -102,6 +108,11 @@ class DuckDbSource:
 
         try:
             return self._connection.execute(statement)
+        except duckdb.OutOfMemoryException as fault:
+            raise EvidenceError(
+                f"Reading {self.place} takes DuckDB more than {self._memory} of memory. "
+                "Allow it more by CODETRIAL_DUCKDB_MEMORY (2GB, for instance), or report less with --since."
+            ) from fault
         except duckdb.Error as fault:
             raise _unreadable(self.place, fault) from fault
 

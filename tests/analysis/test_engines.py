@@ -137,3 +137,12 @@ def test_an_engine_that_is_not_installed_names_the_extra(
         extra = "parquet" if engine == "duckdb" else engine
         with pytest.raises(EvidenceError, match=rf"pip install 'codetrial\[{extra}\]'"):
             open_shipped(str(shipped[1]), engine)
+
+
+@pytest.mark.parametrize(("memory", "said"), [("1KB", "CODETRIAL_DUCKDB_MEMORY"), ("much", "which is no size")])
+def test_too_little_memory_is_said_with_what_to_set(
+    shipped: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, memory: str, said: str
+) -> None:
+    monkeypatch.setenv("CODETRIAL_DUCKDB_MEMORY", memory)
+    with pytest.raises(EvidenceError, match=said):
+        report_from(shipped[1], "duckdb")
