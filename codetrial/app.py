@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 
 import click
@@ -10,7 +11,7 @@ import click
 from codetrial import __version__
 from codetrial.errors import CodetrialError
 
-__all__ = ["SECTIONS", "app", "run"]
+__all__ = ["SECTIONS", "app", "load_commands", "run"]
 
 SECTIONS = ("Set up", "Run", "Look", "Share")
 
@@ -55,7 +56,9 @@ def app(ctx: click.Context, verbose: int) -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-def _load_commands() -> None:
+@cache
+def load_commands() -> None:
+    """Add what the packages provide; once, however often it is asked for."""
     for name in PROVIDERS:
         provided: Mapping[str, Sequence[click.Command]] = import_module(name).commands
         for section, commands in provided.items():
@@ -64,7 +67,7 @@ def _load_commands() -> None:
 
 def run() -> None:
     """Run the command line; people see a sentence and an exit code, never a traceback."""
-    _load_commands()
+    load_commands()
     try:
         app(standalone_mode=True)
     except CodetrialError as fault:

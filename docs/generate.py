@@ -190,8 +190,7 @@ def _toml(value: Any) -> str:
 
 def commands() -> str:
     """Every command with its help, as it prints it."""
-    if not application.app.commands:
-        application._load_commands()
+    application.load_commands()
     lines = [line for name, command in sorted(application.app.commands.items()) for line in _command(name, command, "##")]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -105,8 +105,7 @@ def test_modules_that_a_page_names_are_there(page: str) -> None:
 
 @pytest.mark.parametrize(("page", "line"), COMMANDS)
 def test_every_command_that_a_page_shows_exists_with_its_options(page: str, line: str) -> None:
-    if not application.app.commands:
-        application._load_commands()
+    application.load_commands()
     words = shlex.split(line.replace("...", "x"), comments=True)[1:]
     if words[:2] == ["replay", "--reviews"]:  # Hands all that follows to the other door.
         words[:2] = ["pr", "replay"]

@@ -21,8 +21,7 @@ def walk(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[s
 
 
 def all_commands() -> list[tuple[str, click.Command]]:
-    if not application.app.commands:
-        application._load_commands()
+    application.load_commands()
     return list(walk(application.app))
 
 
@@ -38,7 +37,7 @@ def loaded_by(statement: str) -> set[str]:
     [
         "import codetrial",
         "import codetrial.records, codetrial.errors, codetrial.paths",
-        "from codetrial.app import app, _load_commands; _load_commands()",
+        "from codetrial.app import app, load_commands; load_commands()",
     ],
 )
 def test_starting_the_command_imports_nothing_heavy(statement: str) -> None:
