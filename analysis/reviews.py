@@ -174,7 +174,8 @@ def _findings(source: Source, scope: "ir.Table") -> list[dict[str, Any]]:
     suggestion = suggestion.select(of=suggestion.id, label=suggestion.label)
     own = finding.inner_join(task, finding.task == task.task_id)
     own = own.inner_join(suggestion, own.id == suggestion.of)
-    found = source.fetch(own.select("id", "label", "stratum", "assignment", "session")).rows()
+    # In order: limits are a sequence's, and findings of one review were drawn at the same time.
+    found = source.fetch(own.select("id", "label", "stratum", "assignment", "session").order_by("id")).rows()
     assignment = table("assignment")
     drawn = scope.inner_join(assignment, scope.scoped == assignment.session)
     columns = ["id", "shown", "propensity_none", "reason", "opened_at"]
