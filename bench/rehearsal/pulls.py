@@ -34,6 +34,7 @@ SMALLEST, LARGEST = 25, 700
 """Characters of change do not matter here, lines do: of added lines in the one file that a pull request changes."""
 BOT = "codetrial[bot]"
 REVIEWED_S = 90.0
+_TITLE = re.compile(r"Line (\d+) wants a second look")
 
 
 class Plan(NamedTuple):
@@ -58,6 +59,7 @@ class Answered:
     head: str = ""
     said: set[Said] = field(default_factory=set)
     posted: set[int] = field(default_factory=set)
+    folded: set[int] = field(default_factory=set)
     committed: set[int] = field(default_factory=set)
     by_hand: set[int] = field(default_factory=set)
     signals: Counter[str] = field(default_factory=Counter)
@@ -220,9 +222,11 @@ class Week:
         """Each posted finding is treated in turn in one of six ways; of the others, every second line is rewritten."""
         own = [c for c in pull.comments if c.user.login == BOT and c.in_reply_to is None and c.line is not None]
         answered.posted = {int(comment.original_line or 0) for comment in own}
+        # What is over the cap of an arm stands in the review's own text, where nobody answers it.
+        answered.folded = {int(line) for review in self._bots(pull) for line in _TITLE.findall(review.body)}
         for number, comment in enumerate(sorted(own, key=lambda c: c.original_line or 0)):
             self._treat(number % 6, repo, pull, comment, answered)
-        held_back = sorted({said.line for said in answered.said} - answered.posted)
+        held_back = sorted({said.line for said in answered.said} - answered.posted - answered.folded)
         answered.by_hand |= set(held_back[::2])
         if answered.by_hand:
             lines = (repo.text(pull.head, answered.plan.path) or "").split("\n")
@@ -270,7 +274,7 @@ def compare_pulls(week: Week, ledger: Ledger) -> None:
     said = {(one.head, said.label.value, said.line) for one in week.answered for said in one.said}
     found = {(row["head"], row["label"], row["start_line"]) for row in findings}
     ledger.equal(part, "findings that the reviewers gave are findings", said, found)
-    posted = {(one.head, line) for one in week.answered for line in one.posted}
+    posted = {(one.head, line) for one in week.answered for line in one.posted | one.folded}
     shown = {(row["head"], row["start_line"]) for row in findings if row["shown"] in ("A", "B")}
     ledger.equal(part, "findings that people could see were to be posted", posted, shown)
     ledger.equal(part, "pull requests with one review of their first head", len(week.answered),
