@@ -108,6 +108,8 @@ def test_what_is_not_the_protocol_passes_as_bytes(open_wire: Open, before: bytes
 def test_a_stray_print_of_the_server_does_not_stop_the_session(open_wire: Open) -> None:
     wire = open_wire()
     wire.initialize()
+    # When this is answered `initialized` has been sent on, and before the next is sent on it has been looked at.
+    wire.ask(request(0, "x", do={"result": "0"}))
     wire.send(request(1, "x", do={"first": "Warning: a plugin prints\n", "result": "1"}))
     assert "switched itself off" in wire.message()["params"]["message"]
     expected = b"Warning: a plugin prints\n" + frame(b'{"jsonrpc":"2.0","id":1,"result":1}')
