@@ -331,7 +331,7 @@ def _effect(evidence: Evidence, metric: Metric) -> Effect:
     frozen = margins.get(metric.name) if isinstance(margins, Mapping) else None
     limits = limits_of(evidence, metric, units)
     general, refusal = _general(evidence, units)
-    week, later = _first_week_and_later(units)
+    week, later = (_possible(part, metric) for part in _first_week_and_later(units))
     return Effect(
         metric=metric,
         mean_a=units.mean_a,
