@@ -13,7 +13,7 @@ from lsp_proxy.relay import rewrite
 from lsp_proxy.relay.frames import Head, encode, id_key
 from lsp_proxy.relay.ledger import BYPASSED, PARTIAL_RESULT, Settled
 from lsp_proxy.relay.mirror import ENCODINGS
-from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE
+from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE
 from lsp_proxy.relay.revive import REGISTER, UNREGISTER, registrations_in
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class EditorDoor:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
-        wishes: dict[str | None, Callable[[Head], int]] = dict.fromkeys(DOCUMENTS, lambda _: OBSERVE)
+        wishes: dict[str | None, Callable[[Head], int]] = dict.fromkeys(DOCUMENTS, lambda _: LATER)
         wishes |= dict.fromkeys(COPIED, lambda _: OBSERVE)
         wishes |= {
             "initialize": self._admit_initialize,
@@ -67,7 +67,7 @@ class EditorDoor:
             return PASS
         if method == COMPLETION_BYTES and token is not None:
             return self._admit_completion(Head(token, COMPLETION))
-        return OBSERVE if method in self._documents else WHOLE
+        return LATER if method in self._documents else WHOLE
 
     def admit(self, head: Head) -> int:
         revival = self._relay.revival
@@ -95,7 +95,7 @@ class EditorDoor:
     def _admit_completion(self, head: Head) -> int:
         if head.id is not None and self._relay.may_offer("menu"):
             self._relay.ledger.expect_menu(head.id)
-        return OBSERVE
+        return LATER
 
     def observe(self, head: Head, body: bytes) -> None:
         if head.method in DOCUMENTS:

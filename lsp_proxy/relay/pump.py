@@ -1,8 +1,8 @@
 """One direction of the traffic: what was read is written, unless the door for this direction says otherwise.
 
 Forward first, then look. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer
-is not held until its last byte); one that is observed is shown to the door after its bytes have left; only what may
-have to be answered or rewritten waits until it is whole.
+is not held until its last byte); one that is observed is shown to the door after its bytes have left, most of them when
+nothing more has come for a moment; only what may have to be answered or rewritten waits until it is whole.
 """
 
 import errno
@@ -14,10 +14,16 @@ from typing import Protocol
 
 from lsp_proxy.relay.frames import USUAL, FrameError, Head, Header, peek, peek_start, read_header
 
-__all__ = ["HOLD", "OBSERVE", "PASS", "WHOLE", "Door", "Outlet", "Pump"]
+__all__ = ["HOLD", "LATER", "OBSERVE", "PASS", "WHOLE", "Door", "Outlet", "Pump", "widen"]
 
 READ_BYTES = 1 << 16
-"""What a pipe holds."""
+PEEK_BYTES = 1 << 13
+"""Enough for nearly every message; of a longer one the kernel moves the rest, so the less was read the better."""
+PIPE_BYTES = 1 << 18
+"""Linux counts a user's pipes by what they could hold, and grows none beyond 64 MB: room for fifty of us and more."""
+QUIET_MS = 1
+MAX_UNSEEN = 64
+"""So many messages may wait to be looked at while others keep coming."""
 
 MOVE_BYTES = 1 << 20
 SPLICE: Callable[[int, int, int], int] | None = getattr(os, "splice", None)
@@ -26,15 +32,16 @@ SPLICE: Callable[[int, int, int], int] | None = getattr(os, "splice", None)
 MAX_HELD_BYTES = 64 << 20
 """A frame above this is passed on unseen: holding it would cost memory that nobody expects of a relay."""
 
-PASS, OBSERVE, HOLD, WHOLE = range(4)
-"""What a door wants with a message: nothing; to see it after it has left; to replace it; to say when it is whole."""
+PASS, LATER, OBSERVE, HOLD, WHOLE = range(5)
+"""What a door wants with a message: nothing; to see it in a quiet moment after it has left; to see it as soon as it has
+left; to replace it; to say when it is whole. It sees them in their order."""
 
 
 class Door(Protocol):
     """What is done with one direction's messages. An exception ends framing for good, so doors guard themselves."""
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
-        """PASS or OBSERVE if that is certain from id and method as they stand on the wire, else WHOLE.
+        """PASS, LATER or OBSERVE if that is certain from id and method as they stand on the wire, else WHOLE.
 
         Asked before `admit`, for messages of the usual look: an editor waits for this, and for little else of ours.
         """
@@ -170,20 +177,26 @@ class Pump:
         self._source = source
         self._outlet = outlet
         self._door = door
-        self._room = memoryview(bytearray(READ_BYTES))
+        self._room = memoryview(bytearray(PEEK_BYTES))
         """Read into, and copied from: `os.read` takes 64 KB from the heap for every message and gives back all but its
         bytes. What the evaluator has yet to take lies between the holes, and the heap grows (docs/design/0001)."""
         self._unsent = b""
         """Read, and not yet written; whatever goes wrong, these bytes go out next."""
+        self._unseen: list[tuple[Head, bytes]] = []
+        """Written, and not yet shown to the door."""
+        self._readable = select.poll()
+        self._readable.register(source, select.POLLIN)
 
     def run(self) -> None:
         """Forward until the source ends; OSError means that the far side is gone."""
         try:
             self._run_framed()
         except OSError:
+            self._look()
             raise
         except Exception:
             # Not the base protocol, or a fault of ours: neither may cost the person their language server.
+            self._unseen.clear()
             self._door.lost_framing()
             self._run_raw()
 
@@ -196,11 +209,15 @@ class Pump:
             else:
                 self._unsent = chunk
             self._forward()
+        self._look()
         if not self._drops_partial:
             self._send(len(self._unsent))
 
     def _next(self) -> bytes:
-        self.is_idle = True
+        if self._unseen and (len(self._unseen) > MAX_UNSEEN or not self._readable.poll(QUIET_MS)):
+            # Not right after the write: the kernel wakes who reads it on our processor, to wait there until we sleep.
+            self._look()
+        self.is_idle = not self._unseen
         try:
             return self._room[: os.readv(self._source, (self._room,))].tobytes()
         except BlockingIOError:
@@ -230,9 +247,16 @@ class Pump:
             self._stream_rest(Header(body, int(length)), missing, None)
             return True
         self._outlet.write(chunk)
+        if wish != PASS:
+            self._unseen.append((Head(token, (method or b"").decode("utf-8", "replace")), chunk[body:]))
         if wish == OBSERVE:
-            self._door.observe(Head(token, (method or b"").decode("utf-8", "replace")), chunk[body:])
+            self._look()
         return True
+
+    def _look(self) -> None:
+        """Let the door look at what has left, each message once."""
+        while self._unseen:
+            self._door.observe(*self._unseen.pop(0))
 
     def _run_raw(self) -> None:
         self._outlet.go_raw()
@@ -255,7 +279,8 @@ class Pump:
         door = self._door
         at = 0
         """Up to here `_unsent` is whole frames that pass."""
-        seen: list[tuple[Head, bytes]] = []
+        passing: list[tuple[Head, bytes]] = []
+        is_urgent = False
         try:
             while at < len(self._unsent) and (header := read_header(self._unsent, at)):
                 end = header.body + header.length
@@ -263,24 +288,30 @@ class Pump:
                     break
                 head = peek(self._unsent, header.body, end)
                 wish = door.admit(head)
-                if wish == OBSERVE:
-                    seen.append((head, self._unsent[header.body : end]))
+                if wish in (LATER, OBSERVE):
+                    passing.append((head, self._unsent[header.body : end]))
+                    is_urgent |= wish == OBSERVE
                 elif wish >= HOLD:
-                    self._send(at)
-                    show(door, seen)
+                    self._pass_on(at, passing, is_urgent=True)
                     self._replace(head, end - at, header.body - at)
                     end = 0
                 at = end
             else:
                 header = None
         except FrameError:
-            self._send(at)
-            show(door, seen)
+            self._pass_on(at, passing, is_urgent=True)
             raise
-        self._send(at)
-        show(door, seen)
+        self._pass_on(at, passing, is_urgent=is_urgent)
         if header is not None:
             self._forward_partial(Header(header.body - at, header.length))
+
+    def _pass_on(self, count: int, passing: list[tuple[Head, bytes]], *, is_urgent: bool) -> None:
+        """Send the first bytes of `_unsent`; the `passing` messages in them are shown now, or in a quiet moment."""
+        self._send(count)
+        self._unseen += passing
+        passing.clear()
+        if is_urgent:
+            self._look()
 
     def _replace(self, head: Head, frame_bytes: int, body_at: int) -> None:
         """Send what the door gives for the first frame of `_unsent`."""
@@ -303,10 +334,11 @@ class Pump:
         if wish != PASS and header.length > MAX_HELD_BYTES:
             self._door.missed(head)
             wish = PASS
+        self._look()
         if wish >= HOLD:
             self._await_rest(missing)
         else:
-            self._stream_rest(header, missing, head if wish == OBSERVE else None)
+            self._stream_rest(header, missing, head if wish != PASS else None)
 
     def _await_rest(self, missing: int) -> None:
         parts = [self._unsent]
@@ -344,10 +376,14 @@ class Pump:
             self._door.observe(observed, b"".join(parts)[header.body :])
 
 
-def show(door: Door, seen: list[tuple[Head, bytes]]) -> None:
-    """Let the door look at what has left, once."""
-    while seen:
-        door.observe(*seen.pop(0))
+def widen(pipe: int) -> None:
+    """Let a pipe hold a long answer whole: else who writes it waits for who reads, at every 64 KB. If it can be had."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
+        return  # Not Linux, not a pipe, or a user with too much in pipes already.
 
 
 def read(fd: int, count: int) -> bytes:

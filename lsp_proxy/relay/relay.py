@@ -22,7 +22,7 @@ from lsp_proxy.relay.frames import FrameError, FrameReader, encode, id_key, peek
 from lsp_proxy.relay.ledger import BYPASSED, NOTHING, UNMERGEABLE, Ledger, Settled
 from lsp_proxy.relay.link import Link
 from lsp_proxy.relay.main import Options, start_server
-from lsp_proxy.relay.pump import Outlet, Pump, write_all
+from lsp_proxy.relay.pump import Outlet, Pump, widen, write_all
 from lsp_proxy.relay.revive import RESTARTS, Revival
 from lsp_proxy.relay.state import StateFile, is_paused, runtime_dir
 from lsp_proxy.relay.supervise import Evaluator
@@ -129,6 +129,7 @@ class Relay:
         from_editor = threading.Thread(target=self._carry_to_server, daemon=True)
         from_editor.start()
         self._listen_to_server()
+        widen(1)
         gc.freeze()
         status = self._loop()
         self._drain()
@@ -139,6 +140,7 @@ class Relay:
     def _listen_to_server(self) -> None:
         self._server_thread = threading.Thread(target=self._carry_to_editor, args=(self._from_server,), daemon=True)
         self._server_thread.start()
+        widen(self._from_server)
 
     def _drain(self) -> None:
         if self._server_thread is not None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsp_proxy.relay.frames import Head
-from lsp_proxy.relay.pump import HOLD, OBSERVE, PASS, WHOLE, Outlet, Pump
+from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE, Outlet, Pump
 from tests.lsp_proxy.relay.conftest import frame
 from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAMES
 
@@ -82,7 +82,7 @@ FRAMES = st.one_of(
     st.sampled_from(ODD_FRAMES),
     st.binary(max_size=300).map(frame),
 )
-WISHES = st.sampled_from([PASS, OBSERVE, HOLD, WHOLE])
+WISHES = st.sampled_from([PASS, LATER, OBSERVE, HOLD, WHOLE])
 
 
 @settings(deadline=None, max_examples=150)
@@ -106,6 +106,31 @@ def test_any_bytes_come_out_as_they_went_in(pieces: list[bytes], cuts: list[int]
     assert pumped(cut(data, cuts), Watching(wish)) == data
 
 
+class Choosy(Watching):
+    """A door that wants each message in another way."""
+
+    def glance(self, token: bytes | None, method: bytes | None) -> int:
+        return (LATER, OBSERVE, HOLD)[len(method or b"") % 3]
+
+    def admit(self, head: Head) -> int:
+        return self.glance(None, (head.method or "").encode()) if head.is_settled else WHOLE
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=12))
+def test_what_is_seen_late_is_seen_before_what_came_after_it(frames: list[bytes], cuts: list[int]) -> None:
+    door, data = Choosy(LATER), b"".join(frames)
+    assert pumped(cut(data, cuts), door) == data
+    assert door.bodies == [f[f.index(b"\r\n\r\n") + 4 :] for f in frames]
+
+
+def test_more_messages_than_may_wait_are_looked_at_though_they_keep_coming() -> None:
+    door = Watching(LATER)
+    data = b"".join(frame(b'{"jsonrpc":"2.0","method":"a/b","params":%d}' % n) for n in range(5_000))
+    assert pumped([data], door) == data
+    assert len(door.bodies) == 5_000
+
+
 class Failing(Watching):
     """A door with a fault in it."""
 
@@ -119,7 +144,7 @@ class Failing(Watching):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(FRAMES, min_size=1, max_size=5), st.lists(st.integers(0, 1 << 20), max_size=8))
 def test_a_fault_of_ours_costs_no_byte(frames: list[bytes], cuts: list[int]) -> None:
-    for wish in (OBSERVE, HOLD):
+    for wish in (LATER, OBSERVE, HOLD):
         door = Failing(wish)
         data = b"".join(frames)
         assert pumped(cut(data, cuts), door) == data
