@@ -93,9 +93,11 @@ class EditorDoor:
         return HOLD
 
     def _admit_completion(self, head: Head) -> int:
-        if head.id is not None and self._relay.may_offer("menu"):
-            self._relay.ledger.expect_menu(head.id)
-        return LATER
+        if head.id is None or not self._relay.may_offer("menu"):
+            return LATER
+        self._relay.ledger.expect_menu(head.id)
+        # Where the server's answer waits for the evaluator's, that shall have its copy as soon.
+        return OBSERVE if self._relay.ledger.waits else LATER
 
     def observe(self, head: Head, body: bytes) -> None:
         if head.method in DOCUMENTS:
