@@ -152,9 +152,9 @@ def _failures(generator: np.random.Generator, rate: float, outage: float = 0.0, 
 def _share(generator: np.random.Generator, rate: float) -> bool:
     """Taken of those offered, session by session: a share of its own, not a difference."""
     offered = generator.integers(1, 40, 300)
-    taken = generator.binomial(offered, generator.beta(4 * rate, 4 * (1 - rate), 300))
+    taken = generator.binomial(offered, generator.beta(4 * rate, 4 * (1 - rate), 300)).astype(float)
     for k in look_times(300, LOOKS):
-        found = share_limits(taken[:k], offered[:k])
+        found = share_limits(taken[:k], offered[:k].astype(float))
         if found is not None and found.excludes(rate):
             return True
     return False

@@ -51,7 +51,7 @@ def main(command: list[str]) -> None:
             await start()
             far.notify(method, params)
             if method == types.EXIT:
-                editor.shutdown()
+                editor.shutdown()  # type: ignore[no-untyped-call]
 
         return tell
 

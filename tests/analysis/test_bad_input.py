@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from analysis.commands import cost as cost_command
-from analysis.commands import report as report_command
+from analysis.cost_commands import cost as cost_command
+from analysis.report_commands import report as report_command
 from analysis.store import Store
 from codetrial.errors import CodetrialError
 from tests.analysis.made_reviews import Reviewer, ReviewPlan, build_reviews, with_reviews

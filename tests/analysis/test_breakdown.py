@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analysis.breakdown import Dimension
-from analysis.commands import report as report_command
 from analysis.report import make, schema
+from analysis.report_commands import report as report_command
 from analysis.source import SqliteSource
 from analysis.store import Store
 from tests.analysis.made_reviews import ReviewPlan, build_reviews, with_reviews

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.commands import cost, report
 from analysis.cost import Hosting, arm_costs, break_even, monthly_usd, requests_per_month, sensitivity
+from analysis.cost_commands import cost
 from analysis.cost_report import probe, sample_prompts
 from analysis.queries import Evidence, gather
 from analysis.report import schema
+from analysis.report_commands import report
 from analysis.source import SqliteSource
 from codetrial.arms import build as build_arm
 from codetrial.config import ArmConfig, load

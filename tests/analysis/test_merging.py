@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.commands import merge as command
+from analysis.data_commands import merge as command
 from analysis.merge import merge
 from analysis.queries import gather
 from analysis.source import SqliteSource, tables

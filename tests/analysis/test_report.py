@@ -10,13 +10,13 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from analysis.commands import report as report_command
 from analysis.queries import gather
 from analysis.report import make, schema, write_html
 from analysis.report.html import page
 from analysis.report.markdown import to_markdown
 from analysis.report.table import to_csv
 from analysis.report.terminal import to_text
+from analysis.report_commands import report as report_command
 from analysis.source import SqliteSource
 from analysis.store import Store
 from codetrial.errors import EvidenceError, StoreError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from analysis.commands import report as report_command
 from analysis.report import make, schema
 from analysis.report.html import page
+from analysis.report_commands import report as report_command
 from analysis.ship import ship
 from analysis.source import SqliteSource
 from analysis.statistics.contrasts import Cell, contrast

@@ -70,7 +70,7 @@ def test_lone_surrogates_are_stored_instead_of_raising(database: Path) -> None:
 
 def test_a_file_from_a_newer_codetrial_is_refused_with_the_mend(database: Path) -> None:
     with Store(database) as store:
-        store.db["_sqlite_migrations"].insert(
+        store.db.table("_sqlite_migrations").insert(
             {"migration_set": "codetrial", "name": "m999_future", "applied_at": utc_text()}
         )
     with pytest.raises(StoreError, match=r"newer codetrial.*m999_future.*upgrade"):

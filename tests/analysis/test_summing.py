@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from analysis import expressions
-from analysis.commands import report as report_command
 from analysis.engines import open_shipped
 from analysis.purge import Choice, purge
 from analysis.queries import gather
 from analysis.report_commands import MOST_SESSIONS
+from analysis.report_commands import report as report_command
 from analysis.ship import ship
 from analysis.source import SqliteSource
 from analysis.store import Store

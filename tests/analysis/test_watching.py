@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from analysis.commands import explore, watch
+from analysis.report_commands import explore, watch
 from analysis.store import Store
 from analysis.watching import QUESTIONS, datasette_metadata
 from tests.analysis.made_reviews import ReviewPlan, build_reviews, with_reviews

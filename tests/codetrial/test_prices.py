@@ -21,7 +21,7 @@ def answer(**usage: Any) -> Answer:
 
 def cost(api: Api, model: str | None, price: PriceConfig | None = None, **more: Any) -> Cost:
     when = more.pop("when", NOON)
-    settings = {"template": "qwen2.5-coder"} if api is Api.OPENAI_COMPLETIONS else {}
+    settings: dict[str, Any] = {"template": "qwen2.5-coder"} if api is Api.OPENAI_COMPLETIONS else {}
     definition = define(ArmConfig(api=api, model=model, **settings, **more.pop("arm", {})), ArmLabel.A)
     return cost_of(definition, price, answer(**more), when=when)
 

@@ -184,7 +184,7 @@ def test_the_value_of_a_named_key_is_masked_wherever_it_stands(monkeypatch: pyte
 
 def test_a_key_may_lie_in_the_keyring_and_is_masked_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ring(KeyringBackend):
-        priority = 1  # type: ignore[assignment]  # A property of the class in the base.
+        priority = 1  # A property of the class in the base.
 
         def get_password(self, service: str, username: str) -> str | None:
             return "ringvalue" if (service, username) == ("codetrial", "RING_KEY") else None
@@ -193,7 +193,7 @@ def test_a_key_may_lie_in_the_keyring_and_is_masked_like_any_other(monkeypatch: 
             raise AssertionError("never written")
 
     before = keyring.get_keyring()
-    keyring.set_keyring(Ring())
+    keyring.set_keyring(Ring())  # type: ignore[no-untyped-call]
     try:
         monkeypatch.delenv("RING_KEY", raising=False)
         assert find_key("RING_KEY") == "ringvalue"

@@ -5,7 +5,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphql import FieldNode, GraphQLSchema, IntValueNode, SelectionSetNode, build_schema, graphql_sync, parse
+from graphql import (
+    FieldNode,
+    GraphQLSchema,
+    IntValueNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    build_schema,
+    graphql_sync,
+    parse,
+)
 
 from .routing import Actor
 from .state import Comment, Pull, Repo, User
@@ -32,7 +41,7 @@ def points(query: str) -> int:
     needed = sum(
         _requests(definition.selection_set, 1)
         for definition in parse(query).definitions
-        if isinstance(getattr(definition, "selection_set", None), SelectionSetNode)
+        if isinstance(definition, OperationDefinitionNode)
     )
     return max(1, round(needed / 100))
 

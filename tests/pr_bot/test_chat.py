@@ -220,7 +220,7 @@ def test_an_error_answer_has_its_status_and_never_the_key(spoken: Spoken, status
 
 
 def test_an_endless_response_is_cut_off_without_filling_the_memory(spoken: Spoken) -> None:
-    sent = []
+    sent: list[int] = []
 
     def endless(out: Any) -> None:
         try:

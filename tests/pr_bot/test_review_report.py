@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from analysis.commands import cost, report
+from analysis.cost_commands import cost
+from analysis.report_commands import report
 from codetrial.clock import now_utc
 from pr_bot.collecting import collect
 from pr_bot.pulls import Result

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives import serialization
@@ -29,6 +28,9 @@ from pr_bot.work import Worker, do, only_worker
 from tests.fakehub.hooks import deliver
 from tests.pr_bot.conftest import Scene
 from tests.pr_bot.models import finding
+
+if TYPE_CHECKING:
+    from httpx2 import Response
 
 SAID = [finding(start_line=1, end_line=1, quote="x =", title="x should stay two", body="Callers rely on it.")]
 SECRET = b"a secret of the webhook"
@@ -60,7 +62,7 @@ def client(state: State) -> Iterator[TestClient]:
 
 def send(
     client: TestClient, body: bytes, delivery: str = "d-1", event: str = "pull_request", **headers: str
-) -> httpx.Response:
+) -> "Response":
     signed = {"X-Hub-Signature-256": sign(body), "X-GitHub-Delivery": delivery, "X-GitHub-Event": event, **headers}
     return client.post("/webhook", content=body, headers=signed)
 

@@ -27,7 +27,7 @@ def shown(copy: WorkingCopy, after: str | bytes = AFTER, path: str = "app.py", *
     return finding_text(checked), checked.suggestion_note
 
 
-FOUR = {"start_line": 4, "end_line": 4, "quote": "result =+ v"}
+FOUR: dict[str, Any] = {"start_line": 4, "end_line": 4, "quote": "result =+ v"}
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_the_action_installs_itself_from_its_pins_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = subprocess.run([tmp_path / "temp/codetrial/bin/codetrial", "pr", "--help"], capture_output=True, text=True)
     assert "collect" in found.stdout
-    listed = [tmp_path / "temp/codetrial/bin/pip", "list", "--format=json"]
+    listed = [str(tmp_path / "temp/codetrial/bin/pip"), "list", "--format=json"]
     names = {entry["name"] for entry in json.loads(subprocess.run(listed, capture_output=True, text=True).stdout)}
     assert not names & {"pytest", "mypy", "ruff", "zizmor"}
 

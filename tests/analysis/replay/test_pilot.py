@@ -83,7 +83,7 @@ def test_a_comparison_on_what_was_learnt_is_refused(replayed: Replays, busy_repo
 
 def test_the_command_end_to_end(replayed: Replays, busy_repository: Path, tmp_path: Path) -> None:
     assert len(replayed) == 120
-    common = ["--config", tmp_path / "pair.toml", "--store", tmp_path / "r.db"]
+    common: list[str | Path] = ["--config", tmp_path / "pair.toml", "--store", tmp_path / "r.db"]
     done = codetrial(
         "pilot", busy_repository, *common, "--compare", tmp_path / "pair.toml", "--trained-until", "2025-06-04"
     )

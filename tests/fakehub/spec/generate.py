@@ -193,7 +193,7 @@ def bare(node: Any, **changes: Any) -> Any:
 
 
 def named(node: FieldDefinitionNode | Any) -> str:
-    kind = node.type
+    kind: Any = node.type
     while hasattr(kind, "type"):
         kind = kind.type
     return str(kind.name.value)

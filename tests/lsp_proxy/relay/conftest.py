@@ -137,7 +137,7 @@ class Wire(Stream):
         **capabilities: Any,
     ) -> dict[str, Any]:
         """Shake hands; gives the result."""
-        text_document = {"inlineCompletion": {}} if inline else {}
+        text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
         said = {"textDocument": text_document, "workspace": {"executeCommand": {}} if commands else {}, **capabilities}
         options = {} if answer is None else {"answer": answer}
         result = self.ask(request(0, "initialize", processId=None, capabilities=said, initializationOptions=options))

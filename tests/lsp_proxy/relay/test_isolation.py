@@ -136,7 +136,7 @@ class Desk:
             return store.rows(sql, [])
 
 
-ABILITIES = {"textDocument": {"inlineCompletion": {}}}
+ABILITIES: dict[str, Any] = {"textDocument": {"inlineCompletion": {}}}
 Sit = Callable[..., Desk]
 
 
@@ -312,8 +312,7 @@ def test_pause_silences_two_running_proxies_within_a_second(
     wait_until(lambda: states() == [(False, "suggests in the text")] * 2)
     assert "Paused until you resume." in codetrial("pause")
     began = time.monotonic()
-    for desk in desks:
-        wait_until(lambda desk=desk: desk.suggestion() is None)
+    wait_until(lambda: all(desk.suggestion() is None for desk in desks))
     assert time.monotonic() - began < 1
     assert states() == [(True, "paused")] * 2
     assert codetrial("status").startswith("Paused until you resume.")
@@ -322,8 +321,7 @@ def test_pause_silences_two_running_proxies_within_a_second(
         desk.until_suggested()
     # A pause with an end ends by itself, in the proxies and in what is shown.
     codetrial("pause", "--for", "2s")
-    for desk in desks:
-        wait_until(lambda desk=desk: desk.suggestion() is None)
+    wait_until(lambda: all(desk.suggestion() is None for desk in desks))
     for desk in desks:
         desk.until_suggested()
     wait_until(lambda: states() == [(False, "suggests in the text")] * 2)

@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ fn main() {
 """
 RUST_PROJECT = '{"crates":[{"root_module":"main.rs","edition":"2021","deps":[]}]}'
 
-CAPABILITIES = {
+CAPABILITIES: dict[str, Any] = {
     "textDocument": {
         "completion": {"completionItem": {"snippetSupport": True, "resolveSupport": {"properties": ["detail"]}}},
         "hover": {"contentFormat": ["markdown"]},
@@ -279,7 +281,7 @@ def test_every_byte_of_a_session_is_the_same_on_both_sides_of_the_proxy(
     server = recorded(command_of(name), tmp_path / "server")
     editor = recorded([*PROXY, "--", *server], tmp_path / "editor")
     # An editor that can do nothing of what we would announce: then nothing at all is rewritten.
-    poor = {key: dict(value) for key, value in CAPABILITIES.items()}
+    poor = deepcopy(CAPABILITIES)
     del poor["textDocument"]["inlineCompletion"], poor["workspace"]["executeCommand"]
     Session(open_wire(server=editor, direct=True, stderr=subprocess.DEVNULL), folder).run(program, poor)
     assert_same_bytes(tmp_path)
@@ -297,9 +299,12 @@ def assert_same_bytes(tmp_path: Path, *, apart_from: bytes | None = None) -> Non
         parts[marked[0]] = b"the changed one"
         return parts
 
+    def is_same(file: str) -> bool:
+        return frames("server", file) == frames("editor", file)
+
     for file in ("read", "written"):
         # The recorders may still be writing their last line when the session is over.
-        wait_until(lambda name=file: frames("server", name) == frames("editor", name))
+        wait_until(partial(is_same, file))
 
 
 COPILOT_OPTIONS = {

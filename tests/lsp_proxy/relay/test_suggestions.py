@@ -256,7 +256,8 @@ def test_an_evaluator_faster_than_the_server_is_merged_when_the_server_answers(m
 
 def test_nothing_to_offer_leaves_the_bytes_alone_and_is_not_reported(menu: tuple[Wire, Bridge]) -> None:
     wire, bridge = menu
-    for nothing in (None, [], {"isIncomplete": False, "items": []}):
+    nothings: list[Any] = [None, [], {"isIncomplete": False, "items": []}]
+    for nothing in nothings:
         wire.send(request(8, COMPLETION, do={"result": '{ "items":[1e400] }'}))
         bridge.answer(bridge.hear(COMPLETION), nothing)
         assert wire.frame() == frame(b'{"jsonrpc":"2.0","id":8,"result":{ "items":[1e400] }}')

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+from typing import Any
 
 LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 
@@ -28,7 +29,7 @@ def respond(token: object, result: str) -> None:
     write(frame(b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (json.dumps(token).encode(), result.encode())))
 
 
-def handle(message: dict, received: bytes) -> None:
+def handle(message: dict[str, Any], received: bytes) -> None:
     method, token, params = message.get("method"), message.get("id"), message.get("params") or {}
     if method == "exit":
         os._exit(0)
