@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.effects import Metric, limits_of, units_of_episodes, units_of_pairs
 from analysis.queries import SETTLING, Episodes, Evidence, Pairs
 from analysis.rollup import HORIZONS_S
 from analysis.scope import TAKEN, Scope, held, table, with_agreement
 from analysis.source import Columns, Source
 from analysis.statistics import Interval
-from analysis.verdict import Metric, limits_of, units_of_episodes, units_of_pairs
 from codetrial.errors import EvidenceError
 from codetrial.records import Disposition, Shown, Unit
 

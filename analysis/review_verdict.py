@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from analysis.guardrails import Guardrail, failures_guardrail, guardrail_margin, latency_guardrail
 from analysis.queries import Evidence
 from analysis.reviews import (
     SHARED,
@@ -23,15 +24,7 @@ from analysis.reviews import (
 )
 from analysis.statistics import MIN_CLUSTERS, Interval, SampleRatio, rounded_up
 from analysis.statistics.contrasts import MIN_UNITS, Contrast
-from analysis.verdict import (
-    Decision,
-    Guardrail,
-    failures_guardrail,
-    guardrail_margin,
-    latency_guardrail,
-    setup_warnings,
-    silent_arms,
-)
+from analysis.verdict import Decision, setup_warnings, silent_arms
 from codetrial.records import ArmLabel, Origin
 
 __all__ = ["METRIC", "ReviewCost", "ReviewJudgement", "StratumResult", "judge_reviews", "review_costs"]

@@ -9,66 +9,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from analysis.queries import HORIZONS_S, Episodes, Evidence, Pairs
+from analysis.effects import METRICS, Effect, Metric, effect_on, has_nothing_yet
+from analysis.guardrails import Guardrail, guardrails_of
+from analysis.queries import Evidence
 from analysis.statistics import (
-    ALPHA,
-    LOOK_DAYS,
     MIN_CLUSTERS,
-    MIN_DEVELOPERS,
-    Clustering,
-    GeneralClaim,
-    Interval,
-    Quantile,
     SampleRatio,
-    Sequence,
     bernstein_half_width,
-    bin_edges,
-    centred_ipw,
-    cluster_ratio,
-    cluster_sums,
-    clustering,
     clusters_for_half_width,
-    developers_in_general,
-    empirical_bernstein,
-    hajek,
-    kaplan_meier,
-    planned_look,
-    quantile,
     rounded_up,
     sample_ratio,
     units_for_half_width,
 )
 from codetrial.records import ArmLabel, Origin
 
-__all__ = [
-    "DEFAULT_MARGINS",
-    "METRICS",
-    "Decision",
-    "Effect",
-    "Forecast",
-    "Guardrail",
-    "Judgement",
-    "Limits",
-    "Metric",
-    "Units",
-    "failures_guardrail",
-    "guardrail_margin",
-    "judge",
-    "latency_guardrail",
-    "limits_of",
-    "named",
-    "setup_warnings",
-    "silent_arms",
-    "units_of_episodes",
-    "units_of_pairs",
-]
-
-Floats = NDArray[np.float64]
+__all__ = ["Decision", "Forecast", "Judgement", "judge", "named", "setup_warnings", "silent_arms"]
 
 
 class Decision(StrEnum):
@@ -77,108 +33,6 @@ class Decision(StrEnum):
     CONFLICT = "conflict"
     """Better on the primary metric, proven harm on a guardrail: for people to weigh."""
     NOT_YET = "not_yet"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    name: str
-    title: str
-    unit: str
-    """`points` are hundredths of a share."""
-    scale: float
-    """From the number to the unit."""
-    win: str
-    """What a better arm does, to follow its name; `{gain}` is the difference."""
-    is_paired: bool
-    """Both arms on the same request, nothing shown; else by assignment."""
-    default_margin: float
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            name="acceptance",
-            title="Episodes in which a suggestion is taken",
-            unit="points",
-            scale=100,
-            win="its suggestions are taken in {gain} more of the episodes",
-            is_paired=False,
-            default_margin=0.02,
-        ),
-        Metric(
-            name="agreement",
-            title="Agreement with what was then written (nothing shown)",
-            unit="points",
-            scale=100,
-            win="its suggestions agree {gain} better with what was then written",
-            is_paired=True,
-            default_margin=0.02,
-        ),
-        Metric(
-            name="kept_chars",
-            title="Characters kept per episode",
-            unit="characters",
-            scale=1,
-            win="{gain} more of its text is kept per episode",
-            is_paired=False,
-            default_margin=2.0,
-        ),
-    )
-}
-
-DEFAULT_MARGINS: Mapping[str, float] = {
-    "p95_latency": 0.25,
-    "failure_rate": 0.02,
-    "retention": 0.05,
-    "cost": 0.25,
-}
-"""Guardrails: how much worse counts as harm. Latency and cost as a share of the better arm's, the others as a
-difference of shares. A manifest's `margins` go before these."""
-
-GUARDED = 3
-"""Guardrails that have an interval; the error is split among them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
-    """A minus B on one metric."""
-
-    metric: Metric
-    mean_a: float | None
-    mean_b: float | None
-    sequence: Sequence | None
-    """Over episodes, exact; None for metrics without a bound."""
-    clustered: Interval | None
-    """Over sessions; None below 30 closed ones."""
-    interval: Interval | None
-    """What decides: as wide as the wider of both."""
-    units: int
-    clusters: int
-    cluster_deviation: float | None
-    variance: float | None
-    value_range: float | None
-    clustering: Clustering | None
-    general: GeneralClaim | None
-    general_refusal: str | None
-    first_week: Interval | None
-    later: Interval | None
-    margin: float
-    is_margin_frozen: bool
-    """False: the manifest names no margin, so a default stands in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guardrail:
-    name: str
-    title: str
-    a: str
-    b: str
-    """Each arm's value as text, with limits; "unknown" where it is."""
-    margin: str
-    harms: ArmLabel | None
-    """The arm that is proven to be worse by more than the margin."""
-    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,9 +74,9 @@ def named(text: str, names: Mapping[ArmLabel, str]) -> str:
 def judge(evidence: Evidence) -> Judgement:
     """Decide what can be decided, and say what cannot."""
     name, note = _primary_metric(evidence)
-    effects = {metric.name: _effect(evidence, metric) for metric in METRICS.values()}
+    effects = {metric.name: effect_on(evidence, metric) for metric in METRICS.values()}
     primary = effects[name]
-    guardrails = _guardrails(evidence)
+    guardrails = guardrails_of(evidence)
     ratio = _sample_ratio(evidence)
     reasons, warnings = list(note), _warnings(evidence, ratio)
     decision, winner = _decide(evidence, primary, guardrails, ratio, reasons)
@@ -255,163 +109,6 @@ def _primary_metric(evidence: Evidence) -> tuple[str, list[str]]:
             "acceptance is shown, and nothing is decided."
         ]
     return frozen, []
-
-
-# Effects.
-
-
-@dataclass(frozen=True, slots=True)
-class Units:
-    """Unit by unit in order of assignment: values whose mean is the effect."""
-
-    values: Floats
-    session: NDArray[np.int64]
-    opened: NDArray[np.datetime64]
-    value_range: float | None
-    mean_a: float | None
-    mean_b: float | None
-
-
-def units_of_pairs(pairs: Pairs) -> Units:
-    """Episodes that showed nothing: the difference of both arms on the same requests."""
-    means = (float(pairs.a.mean()), float(pairs.b.mean())) if len(pairs) else (None, None)
-    return Units(pairs.a - pairs.b, pairs.session, pairs.opened, 2.0, *means)
-
-
-def units_of_episodes(episodes: Episodes, metric: Metric) -> Units:
-    """Assigned episodes, weighted by their propensities."""
-    e = episodes
-    outcome = (e.accepted > 0).astype(np.float64) if metric.name == "acceptance" else e.kept_chars
-    possible = (e.share_a > 0) & (e.share_b > 0)
-    arms = (outcome[possible], e.is_a[possible], e.is_b[possible], e.share_a[possible], e.share_b[possible])
-    found = hajek(*arms)
-    smallest = float(min(e.share_a[possible].min(), e.share_b[possible].min())) if possible.any() else 0.45
-    value_range = 2 / smallest if metric.name == "acceptance" else None
-    return Units(centred_ipw(*arms), e.session[possible], e.opened[possible], value_range, found.a, found.b)
-
-
-def _units(evidence: Evidence, metric: Metric) -> Units:
-    return units_of_pairs(evidence.pairs) if metric.is_paired else units_of_episodes(evidence.episodes, metric)
-
-
-class Limits(NamedTuple):
-    """The intervals of one effect."""
-
-    sequence: Sequence | None
-    clustered: Interval | None
-    interval: Interval | None
-    """As wide as the wider of both."""
-    sums: Floats
-    sizes: Floats
-
-
-def limits_of(evidence: Evidence, metric: Metric, units: Units) -> Limits:
-    """Over episodes and over finished sessions."""
-    # Both arms must have been assigned at least once: before that a difference is not even defined.
-    is_defined = units.mean_a is not None and units.mean_b is not None and not _nothing_yet(units)
-    sequence = (
-        empirical_bernstein(units.values, value_range=units.value_range)
-        if units.value_range is not None and is_defined
-        else None
-    )
-    sums, sizes = _closed_clusters(evidence, units)
-    over_sessions = cluster_ratio(sums, sizes).last if is_defined else None
-    last = sequence.last if sequence is not None else None
-    return Limits(sequence, over_sessions, _possible(_wider(last, over_sessions), metric), sums, sizes)
-
-
-def _nothing_yet(units: Units | Effect) -> bool:
-    """An amount without a bound that was zero every time: nothing says how far it varies."""
-    return units.value_range is None and not units.mean_a and not units.mean_b
-
-
-def _effect(evidence: Evidence, metric: Metric) -> Effect:
-    units = _units(evidence, metric)
-    margins = evidence.trial.settings.get("margins")
-    frozen = margins.get(metric.name) if isinstance(margins, Mapping) else None
-    limits = limits_of(evidence, metric, units)
-    general, refusal = _general(evidence, units)
-    week, later = (_possible(part, metric) for part in _first_week_and_later(units))
-    return Effect(
-        metric=metric,
-        mean_a=units.mean_a,
-        mean_b=units.mean_b,
-        sequence=limits.sequence,
-        clustered=limits.clustered,
-        interval=limits.interval,
-        units=len(units.values),
-        clusters=len(limits.sums),
-        cluster_deviation=_deviation(limits.sums, limits.sizes),
-        variance=float(units.values.var()) if len(units.values) > 1 else None,
-        value_range=units.value_range,
-        clustering=clustering(units.values, units.session),
-        general=general,
-        general_refusal=refusal,
-        first_week=week,
-        later=later,
-        margin=float(frozen) if frozen is not None else metric.default_margin,
-        is_margin_frozen=frozen is not None,
-    )
-
-
-def _closed_clusters(evidence: Evidence, units: Units) -> tuple[Floats, Floats]:
-    """Sums over the sessions that have ended: an open one's sum still moves."""
-    if not len(units.values):
-        return np.empty(0), np.empty(0)
-    closed = evidence.sessions.is_closed[units.session]
-    sums, sizes = cluster_sums(units.values[closed], units.session[closed])
-    return sums[sizes > 0], sizes[sizes > 0]
-
-
-def _deviation(sums: Floats, sizes: Floats) -> float | None:
-    if len(sums) < 2:
-        return None
-    ratio = sums.sum() / sizes.sum()
-    return float(((sums - ratio * sizes) / sizes.mean()).std(ddof=1))
-
-
-def _wider(exact: Interval | None, clustered: Interval | None) -> Interval | None:
-    """The hull of both: whatever it leaves out, both leave out."""
-    if exact is None or clustered is None:
-        return exact or clustered
-    return Interval(exact.estimate, min(exact.low, clustered.low), max(exact.high, clustered.high))
-
-
-def _possible(interval: Interval | None, metric: Metric) -> Interval | None:
-    """Within what a difference of shares can be at all."""
-    if interval is None or metric.unit != "points":
-        return interval
-    return Interval(interval.estimate, max(interval.low, -1.0), min(interval.high, 1.0))
-
-
-def _general(evidence: Evidence, units: Units) -> tuple[GeneralClaim | None, str | None]:
-    people = len(evidence.sessions.developers)
-    if people < MIN_DEVELOPERS:
-        return None, f"needs {MIN_DEVELOPERS} developers, has {people}"
-    look = planned_look(evidence.days_ago)
-    if not look or not len(units.values):
-        return None, f"is first looked at after {LOOK_DAYS[0]} days"
-    limit = units.opened.min() + np.timedelta64(LOOK_DAYS[look - 1], "D")
-    seen = units.opened <= limit
-    developer = evidence.sessions.developer[units.session[seen]]
-    sums, sizes = cluster_sums(units.values[seen], developer)
-    claim = developers_in_general(sums[sizes > 0] / sizes[sizes > 0], look=look)
-    return claim, None if claim is not None else f"needs {MIN_DEVELOPERS} developers with data at the last planned look"
-
-
-def _first_week_and_later(units: Units) -> tuple[Interval | None, Interval | None]:
-    """Novelty shows as a difference between these two; the first week is never dropped."""
-    if not len(units.values) or units.value_range is None:
-        return None, None
-    early = units.opened < units.opened.min() + np.timedelta64(7, "D")
-    parts = (
-        empirical_bernstein(units.values[part], value_range=units.value_range, looks=1).last for part in (early, ~early)
-    )
-    week, later = parts
-    return week, later
-
-
-# Checks and guardrails.
 
 
 def _sample_ratio(evidence: Evidence) -> SampleRatio:
@@ -464,141 +161,6 @@ def silent_arms(evidence: Evidence) -> list[str]:
     return found
 
 
-def guardrail_margin(evidence: Evidence, name: str) -> float:
-    """What counts as harm: the manifest's margin, or else the default."""
-    margins = evidence.trial.settings.get("margins")
-    found = margins.get(name) if isinstance(margins, Mapping) else None
-    return float(found) if found is not None else DEFAULT_MARGINS[name]
-
-
-def _guardrails(evidence: Evidence) -> list[Guardrail]:
-    return [latency_guardrail(evidence), failures_guardrail(evidence), _retention(evidence), _cost(evidence)]
-
-
-def latency_guardrail(evidence: Evidence) -> Guardrail:
-    """Whether one arm is proven to be slower."""
-    margin = guardrail_margin(evidence, "p95_latency")
-    found = {}
-    for label, latencies in evidence.latencies.items():
-        lows, highs = bin_edges(latencies.bins)
-        found[label] = quantile(
-            lows, highs, latencies.counts, 0.95, alpha=ALPHA / GUARDED / 2, effective=latencies.effective
-        )
-    texts = {label: quantile_text(q) for label, q in found.items()}
-    a, b = found[ArmLabel.A], found[ArmLabel.B]
-    harms = None
-    if a is not None and b is not None:
-        for label, mine, other in ((ArmLabel.A, a, b), (ArmLabel.B, b, a)):
-            if mine.low is not None and other.high is not None and mine.low > other.high * (1 + margin):
-                harms = label
-    cut = sum(latencies.cut_off for latencies in evidence.latencies.values())
-    return Guardrail(
-        name="p95_latency",
-        title="95th percentile of latency",
-        a=texts[ArmLabel.A],
-        b=texts[ArmLabel.B],
-        margin=f"{margin:.0%} slower",
-        harms=harms,
-        note=f"{cut:,} attempts that failed or were cut off are not in it." if cut else "",
-    )
-
-
-def quantile_text(found: Quantile | None) -> str:
-    if found is None:
-        return "unknown"
-    low, high = ("?" if limit is None else f"{limit:,.0f}" for limit in (found.low, found.high))
-    return f"{found.value:,.0f} ms ({low} to {high})"
-
-
-def failures_guardrail(evidence: Evidence) -> Guardrail:
-    """Whether one arm is proven to fail more often."""
-    margin = guardrail_margin(evidence, "failure_rate")
-    size = len(evidence.sessions)
-    failed, tried = {}, {}
-    for label, sums in evidence.attempts.items():
-        failed[label] = np.bincount(sums.session, sums.failed, size) if size else np.zeros(0)
-        tried[label] = np.bincount(sums.session, sums.attempts, size) if size else np.zeros(0)
-    both = (tried[ArmLabel.A] > 0) & (tried[ArmLabel.B] > 0) & evidence.sessions.is_closed
-    rates = {label: float(failed[label].sum() / n) if (n := tried[label].sum()) else None for label in ArmLabel}
-    found = cluster_ratio(
-        (failed[ArmLabel.A] - failed[ArmLabel.B])[both], tried[ArmLabel.A][both], alpha=ALPHA / GUARDED
-    ).last
-    harms = None
-    if found is not None and found.low > margin:
-        harms = ArmLabel.A
-    elif found is not None and found.high < -margin:
-        harms = ArmLabel.B
-    return Guardrail(
-        name="failure_rate",
-        title="Failed attempts",
-        a=_share_text(rates[ArmLabel.A]),
-        b=_share_text(rates[ArmLabel.B]),
-        margin=f"{margin * 100:g} points more",
-        harms=harms,
-        note=f"A - B: {found.low * 100:+.1f} to {found.high * 100:+.1f} points"
-        if found is not None
-        else f"no interval: needs {MIN_CLUSTERS} closed sessions in which failures vary",
-    )
-
-
-def _retention(evidence: Evidence) -> Guardrail:
-    margin = guardrail_margin(evidence, "retention")
-    last = {}
-    for label, seen in evidence.retention.items():
-        points = kaplan_meier(HORIZONS_S, seen.at_risk, seen.gone, seen.censored, alpha=ALPHA / GUARDED / 2)
-        last[label] = points[-1]
-    a, b = last[ArmLabel.A], last[ArmLabel.B]
-    harms = None
-    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-        if a.high < b.low - margin:
-            harms = ArmLabel.A
-        elif b.high < a.low - margin:
-            harms = ArmLabel.B
-
-    def text(label: ArmLabel) -> str:
-        p = last[label]
-        if p.survival is None or p.low is None or p.high is None:
-            return "unknown"
-        return f"{p.survival:.0%} ({p.low:.0%} to {p.high:.0%})"
-
-    return Guardrail(
-        name="retention",
-        title="Taken text still there after 10 min",
-        a=text(ArmLabel.A),
-        b=text(ArmLabel.B),
-        margin=f"{margin * 100:g} points less",
-        harms=harms,
-        note="Among taken suggestions only, which the arms' users chose differently: descriptive.",
-    )
-
-
-def _cost(evidence: Evidence) -> Guardrail:
-    from analysis.cost import arm_costs
-
-    costs = arm_costs(evidence)
-
-    def text(label: ArmLabel) -> str:
-        value = costs[label].per_kept_1000_chars_usd
-        return "unknown" if value is None else f"${value:,.4f}"
-
-    return Guardrail(
-        name="cost",
-        title="Cost per 1,000 kept characters",
-        a=text(ArmLabel.A),
-        b=text(ArmLabel.B),
-        margin=f"{guardrail_margin(evidence, 'cost'):.0%} dearer",
-        harms=None,
-        note="No interval, so it never decides; see the cost section.",
-    )
-
-
-def _share_text(share: float | None) -> str:
-    return "unknown" if share is None else f"{share:.1%}"
-
-
-# The decision.
-
-
 def _decide(
     evidence: Evidence, effect: Effect, guardrails: list[Guardrail], ratio: SampleRatio, reasons: list[str]
 ) -> tuple[Decision, ArmLabel | None]:
@@ -639,7 +201,7 @@ def _nothing_to_compare(evidence: Evidence, effect: Effect) -> str:
     if effect.mean_a is None or effect.mean_b is None:
         missing = " and ".join("{" + n + "}" for n, m in (("A", effect.mean_a), ("B", effect.mean_b)) if m is None)
         return f"No episode has shown {missing} yet."
-    if _nothing_yet(effect):
+    if has_nothing_yet(effect):
         return "No text of either arm has been kept yet."
     return f"An interval for this metric needs {MIN_CLUSTERS} finished sessions; there are {effect.clusters}."
 

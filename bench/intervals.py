@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from analysis.guardrails import GUARDED
 from analysis.published import share_limits
 from analysis.statistics import (
     ALPHA,
@@ -24,7 +25,6 @@ from analysis.statistics import (
 )
 from analysis.statistics.contrasts import Cell, contrast
 from analysis.statistics.quantiles import rank_limits
-from analysis.verdict import GUARDED
 from bench.report import Report
 
 Misses = Callable[[np.random.Generator], bool]

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.guardrails import Guardrail
 from analysis.queries import Latencies
 from analysis.statistics import ALPHA, bin_edges, quantile
-from analysis.verdict import Guardrail
 
 __all__ = ["guardrail_numbers", "latency_numbers"]
 

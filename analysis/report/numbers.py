@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from analysis.cost import arm_costs, requests_per_month
+from analysis.effects import Effect
 from analysis.queries import HORIZONS_S, Evidence
 from analysis.report.arms import guardrail_numbers, latency_numbers
 from analysis.review_verdict import ReviewJudgement
 from analysis.statistics import MIN_CLUSTERS, MIN_DEVELOPERS, Interval, kaplan_meier
-from analysis.verdict import Effect, Judgement, named
+from analysis.verdict import Judgement, named
 from codetrial.records import ArmLabel, Origin
 
 __all__ = ["SCHEMA", "Naming", "header", "naming", "numbers"]
