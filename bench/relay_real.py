@@ -1,4 +1,5 @@
-"""Hovers and completions of a real language server, direct and through `codetrial lsp` with its real evaluator.
+"""Hovers and completions of a real language server: direct, through `cat`, and through `codetrial lsp` with its real
+evaluator, which has something to offer or may not.
 
 Each has a server of its own, open on the same package; they are asked the same in turn, after everything that the last
 change set off has come to rest. The suggestions go into the menu: there a completion could be made to wait.
@@ -8,6 +9,7 @@ import json
 import os
 import random
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -102,6 +104,7 @@ class Editor:
     def close(self) -> None:
         self.ask("shutdown")
         self.tell("exit")
+        self._in.close()  # The first `cat` ends with this, not with the server.
         self.process.wait(20)
 
     def _send(self, message: Mapping[str, Any]) -> None:
@@ -136,11 +139,15 @@ def run(report: Report) -> None:
         (root / "codetrial.toml").write_text(CONFIG.format(url=url, scale=1))
         server = [str(Path(sys.executable).with_name("basedpyright-langserver")), "--stdio"]
         proxy = [str(Path(sys.executable).with_name("codetrial")), "lsp", "--origin", "test"]
+        merging = [*proxy, "--store", str(folder / "merging.db"), "--", *server]
+        silent = [*proxy, "--store", str(folder / "silent.db"), "--surface", "none", "--", *server]
         env = {"CODETRIAL_DATA_DIR": str(folder / "data"), "CODETRIAL_USER_CONFIG": str(folder / "none")}
         editors = [
             Editor("direct", server, root, {}),
             Editor("direct, again", server, root, {}),
-            Editor("codetrial", [*proxy, "--store", str(folder / "bench.db"), "--", *server], root, env),
+            Editor("cat", ["sh", "-c", f"cat | {shlex.join(server)} | cat"], root, {}),
+            Editor("codetrial, shows nothing", silent, root, env),
+            Editor("codetrial", merging, root, env),
         ]
         try:
             found = measure(editors, root)
@@ -159,7 +166,9 @@ def run(report: Report) -> None:
         ["operation", "who", "times", "p50", "p95", "ratio of p50", "median of ratios"],
         rows,
         command=COMMAND,
-        note="Target: at most 1.03. `direct, again` is another server without a proxy: so far two equal things differ.",
+        note="Target: at most 1.03. `direct, again` is another server without a proxy: so far two equal things differ. "
+        "`shows nothing` copies every request to the evaluator, and lets no answer wait for it; where something is "
+        "offered, `completion again` waits until it is in the menu.",
     )
 
 
