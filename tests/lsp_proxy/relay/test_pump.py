@@ -1,5 +1,6 @@
 """A pump writes what it reads, however the bytes are cut, and shows its door every message exactly once."""
 
+import fcntl
 import itertools
 import os
 import threading
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsp_proxy.relay.frames import Head
-from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE, Outlet, Pump
+from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE, Outlet, Pump, widen
 from tests.lsp_proxy.relay.conftest import frame
 from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAMES
 
@@ -211,3 +212,17 @@ def test_a_frame_of_ours_waits_for_one_that_the_kernel_moves() -> None:
     runner.join(10)
     os.close(drain)
     assert data == LARGE + frame(b"ours")
+
+
+def test_a_pipe_takes_a_long_answer_whole_and_what_is_no_pipe_is_left_alone(tmp_path: Path) -> None:
+    drain, target = os.pipe()
+    answer = b"x" * 200_000
+    os.set_blocking(target, False)
+    assert os.write(target, answer) < len(answer)
+    widen(target)
+    assert fcntl.fcntl(drain, fcntl.F_GETPIPE_SZ) >= len(answer)
+    with (tmp_path / "log").open("wb") as file:
+        widen(file.fileno())
+        file.write(answer)
+    os.close(drain)
+    os.close(target)
