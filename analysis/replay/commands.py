@@ -1,9 +1,9 @@
 """The commands of what comes before a trial; everything heavy is imported when one is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,9 +21,14 @@ from codetrial.options import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from analysis.replay.solving import Solved
     from codetrial.records import ArmLabel
 
 __all__ = ["commands"]
+
+_T = TypeVar("_T")
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -242,10 +247,7 @@ def tasks(
     PLACE is a folder with one TOML file a task (`prompt`, `check`, and more: docs/replay.md), or JSON lines in the form
     of HumanEval, MBPP or LiveCodeBench.
     """
-    import asyncio
-
     from rich.console import Console
-    from rich.progress import Progress
 
     from analysis.replay.cutoffs import cutoff_of
     from analysis.replay.passing import load_passing, load_published, print_passing, write_page
@@ -264,22 +266,12 @@ def tasks(
     )
     notes = Console(stderr=True)
     path = store or config.store.database
-    with Progress(console=notes, disable=not notes.is_terminal) as progress:
-        bar = progress.add_task("solving", total=None)
 
-        async def work() -> Any:
-            sandbox = await open_sandbox(without=no_sandbox, visible=visible)
-            return await solve(
-                problems,
-                config,
-                settings,
-                sandbox=sandbox,
-                store=path,
-                on_start=lambda done, total: progress.update(bar, completed=done, total=total),
-                on_done=lambda: progress.advance(bar),
-            )
+    async def work(on_start: Callable[[int, int], None], on_done: Callable[[], None]) -> "Solved":
+        sandbox = await open_sandbox(without=no_sandbox, visible=visible)
+        return await solve(problems, config, settings, sandbox=sandbox, store=path, on_start=on_start, on_done=on_done)
 
-        solved = asyncio.run(work())
+    solved = _shown("solving", work, notes)
     cutoffs = {label: cutoff_of(define(config.arms[label], label, templates=config.templates)) for label in ArmLabel}
     passing = load_passing(
         path,
@@ -301,6 +293,28 @@ def tasks(
     if solved.stopped is not None:
         notes.print(f"Stopped early: {solved.stopped}. The same command goes on from here.", markup=False)
         raise SystemExit(3)
+
+
+def _shown(
+    title: str,
+    work: Callable[[Callable[[int, int], None], Callable[[], None]], Coroutine[Any, Any, _T]],
+    notes: "Console",
+) -> _T:
+    """Run it with a bar that says how far it is, where somebody looks.
+
+    Args:
+        work: Gets what to call with the number done and the total, and what to call for each one more.
+    """
+    import asyncio
+
+    from rich.progress import Progress
+
+    with Progress(console=notes, disable=not notes.is_terminal) as progress:
+        bar = progress.add_task(title, total=None)
+        begun = work(
+            lambda done, total: progress.update(bar, completed=done, total=total), lambda: progress.advance(bar)
+        )
+        return asyncio.run(begun)
 
 
 @click.command(epilog="Example:  codetrial plan --developers 20 --difference 2")
@@ -443,12 +457,12 @@ def pilot(
         if examples is not None:
             written = piloting.write_split(parts, examples, windows=windows, seed="0", per_file=20)
         comparisons = []
-        for other in compare:
-            assert trained_until is not None
-            replays = Replays(path, freeze(load(repository, config_file=other))[0].id, client=CLIENT)
+        if trained_until is not None:
             # The whole last day belongs to the training data.
             until = trained_until.replace(tzinfo=UTC, hour=23, minute=59, second=59)
-            comparisons.append(piloting.compare(replays, history, trained_until=until))
+            trials = [freeze(load(repository, config_file=other))[0] for other in compare]
+            replays = [Replays(path, trial.id, client=CLIENT) for trial in trials]
+            comparisons = [piloting.compare(each, history, trained_until=until) for each in replays]
         found, name = [], base
         if path.exists():
             own = Replays(path, trial.id, client=CLIENT)

@@ -84,6 +84,7 @@ def make(
         "alpha": ALPHA,
         "reviews": None,
     }
+    # What both doors have is said of completions where there are any, so reviews come first.
     if reviewed is not None and findings is not None and judged_reviews is not None:
         called = naming(reviewed, is_hidden=is_hidden)
         report["reviews"] = review_numbers(reviewed, findings, judged_reviews, called)
@@ -91,14 +92,8 @@ def make(
     if completions is not None and judged is not None:
         called = naming(completions, is_hidden=is_hidden)
         report |= header(completions, judged, called) | numbers(completions, judged, called)
-        groups = break_down(source, completions, judged.primary.metric, by) if by else None
-        report["by"] = None if groups is None else by_numbers(groups)
-        report["published"] = None
-        if with_published:
-            facts, origin_of = completions.trial, completions.origin
-            report["published"] = published_numbers(
-                published(source, facts.id, origin_of, since), outside(source, facts.id, origin_of, since)
-            )
+        report["by"] = by_numbers(break_down(source, completions, judged.primary.metric, by)) if by else None
+        report["published"] = _published(source, completions, since) if with_published else None
         report["break_even"] = (
             None if hosting is None else break_even_numbers(completions, hosting, against, called.names)
         )
@@ -106,6 +101,11 @@ def make(
         if found:
             found["trial"] = {**found["trial"], "other_trials_in_store": _others(gathered.values())}
     return report
+
+
+def _published(source: Source, completions: Evidence, since: str | None) -> Json:
+    trial, origin = completions.trial.id, completions.origin
+    return published_numbers(published(source, trial, origin, since), outside(source, trial, origin, since))
 
 
 def _others(gathered: Collection[Evidence]) -> int:
