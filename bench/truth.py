@@ -26,7 +26,7 @@ KNOWN = 1600
 AT_ONCE = 6
 """Editors side by side; they mostly wait for the ten seconds that a taken text must stand."""
 CONFIDENCE = 0.95
-HOURS, SPEED = 5.0, 50.0
+HOURS, SPEED = 8.0, 50.0
 COMMAND = "python -m bench truth"
 
 
