@@ -22,8 +22,8 @@ PEEK_BYTES = 1 << 13
 PIPE_BYTES = 1 << 18
 """Linux counts a user's pipes by what they could hold, and grows none beyond 64 MB: room for fifty of us and more."""
 QUIET_MS = 1
-MAX_UNSEEN = 64
-"""So many messages may wait to be looked at while others keep coming."""
+MAX_READS = 64
+"""So often may something else be read before what waits is looked at, though no moment was quiet."""
 
 MOVE_BYTES = 1 << 20
 SPLICE: Callable[[int, int, int], int] | None = getattr(os, "splice", None)
@@ -184,6 +184,8 @@ class Pump:
         """Read, and not yet written; whatever goes wrong, these bytes go out next."""
         self._unseen: list[tuple[Head, bytes]] = []
         """Written, and not yet shown to the door."""
+        self._reads = 0
+        """Since something waits there."""
         self._readable = select.poll()
         self._readable.register(source, select.POLLIN)
 
@@ -214,9 +216,11 @@ class Pump:
             self._send(len(self._unsent))
 
     def _next(self) -> bytes:
-        if self._unseen and (len(self._unseen) > MAX_UNSEEN or not self._readable.poll(QUIET_MS)):
+        if self._unseen:
             # Not right after the write: the kernel wakes who reads it on our processor, to wait there until we sleep.
-            self._look()
+            self._reads += 1
+            if self._reads > MAX_READS or not self._readable.poll(QUIET_MS):
+                self._look()
         self.is_idle = not self._unseen
         try:
             return self._room[: os.readv(self._source, (self._room,))].tobytes()
@@ -255,6 +259,7 @@ class Pump:
 
     def _look(self) -> None:
         """Let the door look at what has left, each message once."""
+        self._reads = 0
         while self._unseen:
             self._door.observe(*self._unseen.pop(0))
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lsp_proxy.relay.frames import Head
-from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE, Outlet, Pump, widen
+from lsp_proxy.relay.pump import HOLD, LATER, MAX_READS, OBSERVE, PASS, PEEK_BYTES, WHOLE, Outlet, Pump, widen
 from tests.lsp_proxy.relay.conftest import frame
 from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAMES
 
@@ -125,11 +125,31 @@ def test_what_is_seen_late_is_seen_before_what_came_after_it(frames: list[bytes]
     assert door.bodies == [f[f.index(b"\r\n\r\n") + 4 :] for f in frames]
 
 
-def test_more_messages_than_may_wait_are_looked_at_though_they_keep_coming() -> None:
-    door = Watching(LATER)
-    data = b"".join(frame(b'{"jsonrpc":"2.0","method":"a/b","params":%d}' % n) for n in range(5_000))
-    assert pumped([data], door) == data
-    assert len(door.bodies) == 5_000
+class Counting(Watching):
+    """A door that looks at the first message only, and remembers how many had come by the time it saw it."""
+
+    def __init__(self) -> None:
+        super().__init__(PASS)
+        self.asked = self.seen_after = 0
+
+    def glance(self, token: bytes | None, method: bytes | None) -> int:
+        self.asked += 1
+        return LATER if method == b"a/b" else PASS
+
+    def observe(self, head: Head, body: bytes) -> None:
+        self.seen_after = self.asked
+
+
+def test_what_waits_is_looked_at_though_no_moment_is_quiet() -> None:
+    body = b'{"jsonrpc":"2.0","method":"a/b","params":"%b"}'
+    first = frame(body % (b"x" * (PEEK_BYTES - len(frame(body % (b"x" * 8_000))) + 8_000)))
+    assert len(first) == PEEK_BYTES, "one read"
+    # Of each of these the beginning is read and the rest moved: one read again.
+    others = frame(b'{"jsonrpc":"2.0","method":"a/c","params":"%b"}' % (b"x" * 20_000)) * 1_000
+    door = Counting()
+    assert pumped([first + others], door) == first + others
+    assert door.asked == 1_001
+    assert 1 <= door.seen_after <= MAX_READS + 2
 
 
 class Failing(Watching):
