@@ -73,9 +73,10 @@ async def _kill_relay(scene: Scene, sitting_s: float) -> None:
 async def _kill_all(scene: Scene, sitting_s: float) -> None:
     found = _evaluators(scene.editor.process.pid)
     scene.desk.note_stored()
-    scene.editor.process.kill()
+    # The evaluator first: it ends its session as soon as the relay is gone, and may be quicker than we are.
     for evaluator in found:
         os.kill(evaluator, signal.SIGKILL)
+    scene.editor.process.kill()
     scene.struck = Kill(begins_ns=now_ns())
 
 
