@@ -40,6 +40,9 @@ DURABLE_WAIT_S = 5.0
 DESCRIBE_AFTER_S = 0.05
 """Parsing takes milliseconds, and the editor waits for the answer."""
 
+RECORD_AFTER_S = 0.005
+"""An answer has left the process by then."""
+
 DURABLE_EPISODES = 100
 """Episodes known to be stored; one document has one, and few documents are typed in at a time."""
 
@@ -178,7 +181,8 @@ class Desk:
             self._put_task(request, episode, Disposition.SAMPLED_OUT)
             return None
         if arrival.reused is not None:
-            self._put_task(request, episode, Disposition.REUSED)
+            # The record needs a parse, which takes longer than all the rest: the answer goes out before.
+            self._tasks.create_task(self._put_reused_later(request, episode))
             offer, rest = arrival.reused
             return self._render(request, rest, offer.suggestion)
         durable = self._make_durable(episode)
@@ -191,6 +195,12 @@ class Desk:
             self._put_task(request, episode, Disposition.PAUSED)
             return None
         return await self._route(arrival, episode)
+
+    async def _put_reused_later(self, request: Request, episode: Episode) -> None:
+        try:
+            await asyncio.sleep(RECORD_AFTER_S)
+        finally:
+            self._put_task(request, episode, Disposition.REUSED)
 
     def _make_durable(self, episode: Episode) -> "asyncio.Task[bool]":
         """Wait for the disk while the debounce runs: no arm is asked before the assignment is stored."""
