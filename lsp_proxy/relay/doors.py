@@ -6,6 +6,7 @@ for an answer of ours. Everything that lasts longer than a message is the relay'
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from lsp_proxy.relay import rewrite
 from lsp_proxy.relay.frames import Head, encode, id_key
 from lsp_proxy.relay.ledger import BYPASSED, PARTIAL_RESULT, Settled
 from lsp_proxy.relay.mirror import ENCODINGS
-from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, WHOLE
+from lsp_proxy.relay.pump import HOLD, LATER, OBSERVE, PASS, TOLD, WHOLE
 from lsp_proxy.relay.revive import REGISTER, UNREGISTER, registrations_in
 
 if TYPE_CHECKING:
@@ -208,6 +209,8 @@ class ServerDoor:
 
     def __init__(self, relay: "Relay") -> None:
         self._relay = relay
+        self._settled: deque[Settled] = deque()
+        """Ended by answers that are on their way out."""
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         relay = self._relay
@@ -215,7 +218,20 @@ class ServerDoor:
             return WHOLE
         if method is not None:
             return WHOLE if method in REGISTRATIONS and relay.has_announced_inline else PASS
-        return PASS if relay.initialize_key is None and not relay.ledger.awaited else WHOLE
+        if relay.initialize_key is not None:
+            return WHOLE
+        if not relay.ledger.awaited:
+            return PASS
+        return WHOLE if token is None else self._admit_answer(token)
+
+    def _admit_answer(self, token: bytes) -> int:
+        ledger = self._relay.ledger
+        if token not in ledger or ledger.is_inline(token):
+            return PASS
+        if (settled := ledger.server_answers(token)) is None:
+            return HOLD
+        self._settled.append(settled)
+        return TOLD
 
     def admit(self, head: Head) -> int:
         relay = self._relay
@@ -233,15 +249,11 @@ class ServerDoor:
             return PASS if head.is_settled else WHOLE
         if relay.initialize_key == id_key(head.id):
             return HOLD
-        if head.id not in relay.ledger or relay.ledger.is_inline(head.id):
-            return PASS
-        if (settled := relay.ledger.server_answers(head.id)) is not None:
-            relay.carry_out(settled)
-            return PASS
-        return HOLD
+        return self._admit_answer(head.id)
 
     def observe(self, head: Head, body: bytes) -> None:
-        """Nothing of the server's is only observed."""
+        """An answer has left that nobody of ours is waited for with."""
+        self._relay.guarded(lambda: self._relay.carry_out(self._settled.popleft()), None)
 
     def _registered(self, method: str, body: bytes) -> None:
         registrations = registrations_in(method, body)

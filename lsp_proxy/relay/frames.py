@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 __all__ = [
+    "LAST_ID",
     "USUAL",
     "FrameError",
     "FrameReader",
@@ -42,10 +43,13 @@ _HEAD = re.compile(
     + rb'(?=\s*[,}]))?|(result|error)"\s*:)'
 )
 USUAL = re.compile(
-    rb'Content-Length: ([0-9]{1,9})\r\n\r\n\{\s?"jsonrpc":\s?"2\.0",\s?'
-    rb'(?:"id":\s?([0-9]+|"[^"\\]*"),\s?)?(?:"method":\s?"([^"\\]*)"|"result":|"error":)'
+    rb"Content-Length: ([0-9]{1,9})\r\n(?:Content-Type: [^\r\n]*\r\n)?\r\n(\{)\s?"
+    rb'(?:"jsonrpc":\s?"2\.0",\s?)?(?:"id":\s?([0-9]+|"[^"\\]*"),\s?)?(?:"jsonrpc":\s?"2\.0",\s?)?'
+    rb'(?:"method":\s?"([^"\\]*)"|"result":|"error":)'
 ).match
-"""Header and envelope as nearly everybody writes them, in one step: length, id, method. What it misses `peek` finds."""
+"""Header and envelope as most write them, in one step: length, brace, id, method. What it misses `peek` finds."""
+LAST_ID = re.compile(rb',\s?"id":\s?([0-9]+|"[^"\\]*")\}\Z').search
+"""The id of an answer that ends with it, as Go's encoder writes them."""
 
 _TAIL = re.compile(
     rb'((?:,\s*"(?:jsonrpc|id|method)"\s*:\s*(?:-?[0-9]+|"(?:[^"\\]|\\.)*")\s*)+)\}\s*\Z',

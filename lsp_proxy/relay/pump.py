@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from lsp_proxy.relay.frames import USUAL, FrameError, Head, Header, peek, peek_start, read_header
+from lsp_proxy.relay.frames import LAST_ID, USUAL, FrameError, Head, Header, peek, peek_start, read_header
 
-__all__ = ["HOLD", "LATER", "OBSERVE", "PASS", "WHOLE", "Door", "Outlet", "Pump", "widen"]
+__all__ = ["HOLD", "LATER", "OBSERVE", "PASS", "TOLD", "WHOLE", "Door", "Outlet", "Pump", "widen"]
 
 READ_BYTES = 1 << 16
 PEEK_BYTES = 1 << 13
@@ -32,16 +32,17 @@ SPLICE: Callable[[int, int, int], int] | None = getattr(os, "splice", None)
 MAX_HELD_BYTES = 64 << 20
 """A frame above this is passed on unseen: holding it would cost memory that nobody expects of a relay."""
 
-PASS, LATER, OBSERVE, HOLD, WHOLE = range(5)
-"""What a door wants with a message: nothing; to see it in a quiet moment after it has left; to see it as soon as it has
-left; to replace it; to say when it is whole. It sees them in their order."""
+PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE = range(6)
+"""What a door wants with a message: nothing; to know, in a quiet moment after it has left, that it has; to see it then;
+to see it as soon as it has left; to replace it; to say when it is whole. It sees them in their order."""
+LAST_ID_BYTES = 64
 
 
 class Door(Protocol):
     """What is done with one direction's messages. An exception ends framing for good, so doors guard themselves."""
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
-        """PASS, LATER or OBSERVE if that is certain from id and method as they stand on the wire, else WHOLE.
+        """PASS, TOLD, LATER or OBSERVE if id and method, as they stand on the wire, make that certain, else WHOLE.
 
         Asked before `admit`, for messages of the usual look: an editor waits for this, and for little else of ours.
         """
@@ -50,7 +51,7 @@ class Door(Protocol):
         """What is wanted with a message, before any of it has left. WHOLE only if the head is not settled."""
 
     def observe(self, head: Head, body: bytes) -> None:
-        """A message that has been forwarded."""
+        """A message that has been forwarded; without its body if that was not wanted."""
 
     def replace(self, head: Head, frame: bytes, body: bytes) -> bytes | None:
         """The bytes to send instead of a held frame, possibly none; None leaves it as it is."""
@@ -238,21 +239,24 @@ class Pump:
         match = USUAL(chunk)
         if match is None:
             return False
-        length, token, method = match.groups()
-        body = match.end(1) + 4
+        length, _, token, method = match.groups()
+        body = match.start(2)
         missing = body + int(length) - len(chunk)
         if missing < 0:
             return False
+        if token is None and method is None and not missing and (last := LAST_ID(chunk, len(chunk) - LAST_ID_BYTES)):
+            token = last[1]
         wish = self._door.glance(token, method)
-        if wish > OBSERVE or (missing and wish != PASS):
+        if wish > OBSERVE or (missing and wish > TOLD):
             return False
         if missing:
             self._unsent = chunk
             self._stream_rest(Header(body, int(length)), missing, None)
-            return True
-        self._outlet.write(chunk)
+        else:
+            self._outlet.write(chunk)
         if wish != PASS:
-            self._unseen.append((Head(token, (method or b"").decode("utf-8", "replace")), chunk[body:]))
+            seen = b"" if wish == TOLD else chunk[body:]
+            self._unseen.append((Head(token, (method or b"").decode("utf-8", "replace")), seen))
         if wish == OBSERVE:
             self._look()
         return True
@@ -293,8 +297,8 @@ class Pump:
                     break
                 head = peek(self._unsent, header.body, end)
                 wish = door.admit(head)
-                if wish in (LATER, OBSERVE):
-                    passing.append((head, self._unsent[header.body : end]))
+                if wish in (TOLD, LATER, OBSERVE):
+                    passing.append((head, b"" if wish == TOLD else self._unsent[header.body : end]))
                     is_urgent |= wish == OBSERVE
                 elif wish >= HOLD:
                     self._pass_on(at, passing, is_urgent=True)
@@ -336,14 +340,16 @@ class Pump:
             return  # Some more bytes will tell.
         wish = self._door.admit(head)
         missing = header.body + header.length - len(self._unsent)
-        if wish != PASS and header.length > MAX_HELD_BYTES:
+        if wish > TOLD and header.length > MAX_HELD_BYTES:
             self._door.missed(head)
             wish = PASS
         self._look()
         if wish >= HOLD:
             self._await_rest(missing)
         else:
-            self._stream_rest(header, missing, head if wish != PASS else None)
+            self._stream_rest(header, missing, head if wish > TOLD else None)
+            if wish == TOLD:
+                self._unseen.append((head, b""))
 
     def _await_rest(self, missing: int) -> None:
         parts = [self._unsent]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lsp_proxy.relay.frames import Head
-from lsp_proxy.relay.pump import HOLD, LATER, MAX_READS, OBSERVE, PASS, PEEK_BYTES, WHOLE, Outlet, Pump, widen
+from lsp_proxy.relay.frames import LAST_ID, USUAL, Head, peek, read_header
+from lsp_proxy.relay.pump import HOLD, LATER, MAX_READS, OBSERVE, PASS, PEEK_BYTES, TOLD, WHOLE, Outlet, Pump, widen
 from tests.lsp_proxy.relay.conftest import frame
 from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAMES
 
@@ -83,7 +83,7 @@ FRAMES = st.one_of(
     st.sampled_from(ODD_FRAMES),
     st.binary(max_size=300).map(frame),
 )
-WISHES = st.sampled_from([PASS, LATER, OBSERVE, HOLD, WHOLE])
+WISHES = st.sampled_from([PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE])
 
 
 @settings(deadline=None, max_examples=150)
@@ -93,7 +93,8 @@ def test_frames_cut_anywhere_come_out_whole_and_are_seen_once(frames: list[bytes
     data = b"".join(frames)
     assert pumped(cut(data, cuts), door) == data
     assert door.lost == 0
-    assert door.bodies == ([] if wish == PASS else [f[f.index(b"\r\n\r\n") + 4 :] for f in frames])
+    bodies = [b"" if wish == TOLD else f[f.index(b"\r\n\r\n") + 4 :] for f in frames]
+    assert door.bodies == ([] if wish == PASS else bodies)
 
 
 @settings(deadline=None, max_examples=150)
@@ -150,6 +151,48 @@ def test_what_waits_is_looked_at_though_no_moment_is_quiet() -> None:
     assert pumped([first + others], door) == first + others
     assert door.asked == 1_001
     assert 1 <= door.seen_after <= MAX_READS + 2
+
+
+SESSIONS = sorted((Path(__file__).parent / "sessions").iterdir())
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda path: path.name)
+def test_what_a_glance_tells_of_a_real_session_is_so(session: Path) -> None:
+    data, at = session.read_bytes(), 0
+    seen = missed = 0
+    while at < len(data):
+        header = read_header(data, at)
+        assert header is not None
+        end = header.body + header.length
+        head = peek(data, header.body, end)
+        if (match := USUAL(data[at:end])) is None:
+            missed += 1
+        else:
+            seen += 1
+            length, _, token, method = match.groups()
+            assert (int(length), at + match.start(2)) == (header.length, header.body)
+            assert head.method == (method.decode() if method else None)
+            last = LAST_ID(data[at:end])
+            assert head.id == (token or (last[1] if last and method is None else head.id))
+        at = end
+    assert missed <= 1 + seen // 20, "so many take the long way"
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_of_what_is_only_told_no_body_is_kept(size: int) -> None:
+    door = Watching(TOLD)
+    body = b"[" + b"1," * size + b"1]"
+    answers = [
+        b'{"id":1,"jsonrpc":"2.0","result":%b}' % body,  # As clangd writes them.
+        b'{"jsonrpc": "2.0", "id": "2", "result": %b}' % body,
+        b'{"jsonrpc":"2.0","id":3,"error":%b}' % body,
+    ]
+    data = b"".join(frame(answer) for answer in answers)
+    with_type = frame(answers[1]).replace(
+        b"\r\n\r\n", b"\r\nContent-Type: application/vscode-jsonrpc; charset=utf8\r\n\r\n", 1
+    )
+    assert pumped([data, with_type], door) == data + with_type
+    assert door.bodies == [b""] * 4
 
 
 class Failing(Watching):
