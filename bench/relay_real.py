@@ -1,202 +1,279 @@
-"""Hovers and completions of a real language server: direct, through `cat`, and through `codetrial lsp` with its real
-evaluator, which has something to offer or may not.
+"""Hovers and completions while typing, of six real language servers: each server asked itself, and through a proxy.
 
-Each has a server of its own, open on the same package; they are asked the same in turn, after everything that the last
-change set off has come to rest. The suggestions go into the menu: there a completion could be made to wait.
+The proxy is `cat` both ways, or `codetrial lsp` with its real evaluator and two arms that answer as a model streams;
+its suggestions go into the menu, where a completion could be made to wait. Who is asked next is drawn by lot. The files
+are small: in a larger project a server takes longer, and what stands between does not.
 """
 
-import json
 import os
 import random
-import select
 import shlex
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pygls
 
 from bench.evaluator import CONFIG
-from bench.report import Report, spread
+from bench.live_server import LiveServer
+from bench.report import Report
 from bench.streaming_server import streaming_server
+from tests.lsp_proxy.relay.test_real_servers import CAPABILITIES, SERVERS, command_of
 
+ROUNDS = int(os.environ.get("CODETRIAL_BENCH_ROUNDS", "40"))
+NAMES = os.environ.get("CODETRIAL_BENCH_SERVERS", ",".join(SERVERS)).split(",")
 COMMAND = "python -m bench relay_real"
-FILE = "protocol/json_rpc.py"
-ROUNDS = 80
-QUIET_S = 0.06
-"""Nothing from the server for so long: it has finished what the last change set off."""
 SEED = 5
-CAPABILITIES = {
-    "textDocument": {"completion": {"completionItem": {"snippetSupport": True}}, "hover": {}, "publishDiagnostics": {}},
-    "workspace": {"configuration": True, "executeCommand": {}},
+KEY_S = 0.12
+"""Between keys; the debounce is as long, so that arms are asked now and then."""
+PAUSE_S = 0.25
+"""Before a hover."""
+LOADED_S = 4.0
+"""For what servers do after they have started, each in its way and most without a word."""
+TOKEN_S = 0.02
+RESAMPLES = 1000
+WARMING_ROUNDS = 3
+"""Servers compile, fill caches and grow for a while; so does ours."""
+TARGET = 1.03
+COPIES = 100
+
+CURSOR = "\N{FULL BLOCK}"
+HOVER, TYPING = "hover", "completion"
+ITSELF, AGAIN, THROUGH = "itself", "itself again", "through"
+CHAINS = {"cat": [ITSELF, THROUGH], "codetrial": [ITSELF, AGAIN, THROUGH]}
+"""What stands before a server, and the ways in which that one is asked."""
+
+Floats = npt.NDArray[np.float64]
+
+CPP = f"""#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+struct pair_of_words {{ std::string first; std::string second; }};
+
+std::string sum(const pair_of_words& words) {{
+  return words.first + words.second;
+}}
+
+void longest(std::vector<std::string>& words) {{
+  words.{CURSOR}
+}}
+"""
+TYPESCRIPT = f"""export function join(first: string, second: string) {{
+  return first + second;
+}}
+
+export function title(): HTMLElement {{
+  const element = document.createElement('h1');
+  element.{CURSOR}
+  return element;
+}}
+"""
+GO = f"""package main
+
+import (
+	"net/http"
+	"strings"
+)
+
+func handle(answer http.ResponseWriter, request *http.Request) {{
+	println(strings.ToUpper(request.URL.Path))
+	request.{CURSOR}
+}}
+
+func main() {{
+	http.HandleFunc("/", handle)
+}}
+"""
+RUST = f"""struct Pair {{
+    first: u32,
+    perhaps: u32,
+}}
+
+fn sum(pair: Pair) -> u32 {{
+    pair.first + pair.{CURSOR}
+}}
+
+fn main() {{
+    sum(Pair {{ first: 1, perhaps: 2 }});
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A file, where somebody types in it, and what; they hover over the word before it."""
+
+    file: str
+    language: str
+    content: str
+    typed: str
+    filler: str = ""
+    """A definition that follows a hundred times, numbered."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        more = [self.filler.replace("NUMBER", str(number)) for number in range(COPIES)] if self.filler else []
+        return "\n".join([self.content.replace(CURSOR, ""), *more])
+
+    @property
+    def at(self) -> tuple[int, int]:
+        before, _, _ = self.content.partition(CURSOR)
+        return before.count("\n"), len(before) - before.rfind("\n") - 1
+
+
+PYGLS = Path(pygls.__file__).parent
+PYTHON = Work(
+    file="protocol/json_rpc.py",
+    language="python",
+    content=(PYGLS / "protocol" / "json_rpc.py")
+    .read_text()
+    .replace("        self._server = server\n", f"        self._server = server\n        self.{CURSOR}\n", 1),
+    typed="_se",
+    beside={str(path.relative_to(PYGLS)): path.read_text() for path in PYGLS.rglob("*.py")},
+)
+WORK = {
+    "basedpyright": PYTHON,
+    "pylsp": PYTHON,
+    "clangd": Work(
+        file="main.cpp",
+        language="cpp",
+        content=CPP,
+        typed="pus",
+        filler="int fill_NUMBER(const std::vector<int>& values) {\n"
+        "  return values.empty() ? NUMBER : *std::max_element(values.begin(), values.end());\n}\n",
+    ),
+    "typescript": Work(
+        file="main.ts",
+        language="typescript",
+        content=TYPESCRIPT,
+        typed="app",
+        filler="export function fillNUMBER(words: string[]): string {\n"
+        "  return words.map((word) => join(word, 'NUMBER').toUpperCase()).join();\n}\n",
+    ),
+    "gopls": Work(
+        file="main.go",
+        language="go",
+        content=GO,
+        typed="Pos",
+        filler='func fillNUMBER(words []string) string {\n\treturn strings.ToUpper(strings.Join(words, "NUMBER"))\n}\n',
+        beside={"go.mod": "module example.com/a\n"},
+    ),
+    "rust-analyzer": Work(
+        file="main.rs",
+        language="rust",
+        content=RUST,
+        typed="per",
+        filler="fn fill_NUMBER(pair: Pair) -> u32 {\n    pair.first * NUMBER + pair.perhaps\n}\n",
+        beside={"rust-project.json": '{"crates":[{"root_module":"main.rs","edition":"2021","deps":[]}]}'},
+    ),
 }
 
-
-class Editor:
-    """One editor with one file open."""
-
-    def __init__(self, name: str, command: Sequence[str], root: Path, env: Mapping[str, str]) -> None:
-        self.name = name
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=root,
-            env=os.environ | env,
-            bufsize=0,
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._in, self._out = self.process.stdin, self.process.stdout
-        self._data = b""
-        self._id = 0
-        self._version = 1
-        self.uri = (root / FILE).as_uri()
-        folders = [{"uri": root.as_uri(), "name": "root"}]
-        began = time.perf_counter()
-        self.ask(
-            "initialize", processId=None, rootUri=root.as_uri(), capabilities=CAPABILITIES, workspaceFolders=folders
-        )
-        self.start_ms = (time.perf_counter() - began) * 1e3
-        self.tell("initialized")
-        text = (root / FILE).read_text()
-        self.tell(
-            "textDocument/didOpen", textDocument={"uri": self.uri, "languageId": "python", "version": 1, "text": text}
-        )
-
-    def tell(self, method: str, **params: Any) -> None:
-        self._send({"jsonrpc": "2.0", "method": method, "params": params})
-
-    def ask(self, method: str, **params: Any) -> Any:
-        self._id += 1
-        self._send({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
-        while (message := self._message()).get("id") != self._id or "method" in message:
-            pass
-        return message["result"]
-
-    def timed(self, method: str, line: int, character: int) -> float:
-        """Milliseconds from the question to the answer."""
-        began = time.perf_counter()
-        self.ask(method, textDocument={"uri": self.uri}, position={"line": line, "character": character})
-        return (time.perf_counter() - began) * 1e3
-
-    def change(self, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
-        self._version += 1
-        span = {name: {"line": at[0], "character": at[1]} for name, at in (("start", start), ("end", end))}
-        self.tell(
-            "textDocument/didChange",
-            textDocument={"uri": self.uri, "version": self._version},
-            contentChanges=[{"range": span, "text": text}],
-        )
-
-    def rest(self) -> None:
-        """Until the server says nothing any more."""
-        while self._data or select.select([self._out], [], [], QUIET_S)[0]:
-            self._message()
-
-    def close(self) -> None:
-        self.ask("shutdown")
-        self.tell("exit")
-        self._in.close()  # The first `cat` ends with this, not with the server.
-        self.process.wait(20)
-
-    def _send(self, message: Mapping[str, Any]) -> None:
-        body = json.dumps(message, separators=(",", ":")).encode()
-        self._in.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-
-    def _message(self) -> dict[str, Any]:
-        while (head := self._data.find(b"\r\n\r\n")) < 0:
-            self._fill()
-        end = head + 4 + int(self._data[16:head].partition(b"\r\n")[0])
-        while len(self._data) < end:
-            self._fill()
-        body, self._data = self._data[head + 4 : end], self._data[end:]
-        message: dict[str, Any] = json.loads(body)
-        if "method" in message and "id" in message:
-            count = len(message.get("params", {}).get("items", ()))
-            self._send({"jsonrpc": "2.0", "id": message["id"], "result": [None] * count if count else None})
-        return message
-
-    def _fill(self) -> None:
-        chunk = os.read(self._out.fileno(), 1 << 16)
-        if not chunk:
-            raise EOFError(f"{self.name}: the server has ended")
-        self._data += chunk
+Times = dict[str, dict[str, list[float]]]
+"""Milliseconds by operation and by way; the n-th of each way belong together."""
 
 
 def run(report: Report) -> None:
-    with tempfile.TemporaryDirectory() as name, streaming_server() as url:
-        folder = Path(name)
-        root = folder / "project"
-        shutil.copytree(Path(pygls.__file__).parent, root)
-        (root / "codetrial.toml").write_text(CONFIG.format(url=url, scale=1))
-        server = [str(Path(sys.executable).with_name("basedpyright-langserver")), "--stdio"]
-        proxy = [str(Path(sys.executable).with_name("codetrial")), "lsp", "--origin", "test"]
-        merging = [*proxy, "--store", str(folder / "merging.db"), "--", *server]
-        silent = [*proxy, "--store", str(folder / "silent.db"), "--surface", "none", "--", *server]
-        env = {"CODETRIAL_DATA_DIR": str(folder / "data"), "CODETRIAL_USER_CONFIG": str(folder / "none")}
-        editors = [
-            Editor("direct", server, root, {}),
-            Editor("direct, again", server, root, {}),
-            Editor("cat", ["sh", "-c", f"cat | {shlex.join(server)} | cat"], root, {}),
-            Editor("codetrial, shows nothing", silent, root, env),
-            Editor("codetrial", merging, root, env),
-        ]
-        try:
-            found = measure(editors, root)
-        finally:
-            for editor in editors:
-                editor.close()
     rows: list[list[object]] = []
-    for operation, times in found.items():
-        direct = median(times["direct"])
-        for name, values in times.items():
-            s = spread(values)
-            label = operation if name == "direct" else ""
-            rows.append([label, name, s.count, s.p50, s.p95, s.p50 / direct, paired(times["direct"], values)])
+    for server in NAMES:
+        try:
+            command = command_of(server)
+        except AssertionError as missing:
+            report.console.print(f"left out: {missing}")
+            continue
+        found: dict[str, Times] = {}
+        with tempfile.TemporaryDirectory() as name, streaming_server(pause_s=TOKEN_S) as url:
+            for chain in CHAINS:
+                report.console.print(f"{server} behind {chain}, {ROUNDS} rounds", style="dim")
+                found[chain] = measure(server, command, chain, Path(name), url)
+        for operation in (HOVER, TYPING):
+            cat, ours = (found[chain][operation] for chain in CHAINS)
+            itself = np.array(ours[ITSELF])
+            added, ratio = compared(itself, np.array(ours[THROUGH]))
+            through_cat = compared(np.array(cat[ITSELF]), np.array(cat[THROUGH]))[1]
+            again = compared(itself, np.array(ours[AGAIN]))[1]
+            rows.append([server, operation, len(itself), float(np.median(itself)), again, through_cat, ratio, added])
     report.table(
-        "basedpyright on the package pygls, typing in a file of 800 lines, ms",
-        ["operation", "who", "times", "p50", "p95", "ratio of p50", "median of ratios"],
+        "Real language servers: how much longer an answer takes through what stands before them",
+        ["server", "operation", "times", "itself, ms", "itself again", "cat", "codetrial", "codetrial adds, ms"],
         rows,
         command=COMMAND,
-        note="Target: at most 1.03. `direct, again` is another server without a proxy: so far two equal things differ. "
-        "`shows nothing` copies every request to the evaluator, and lets no answer wait for it; where something is "
-        "offered, `completion again` waits until it is in the menu.",
+        note=f"Completions are asked for while typing. Target: at most {TARGET}. Ratios and differences of medians to the same server asked itself, and in "
+        "brackets where 95 % of resampled runs lie. `itself again`: so far two equal things differ.",
     )
 
 
-def paired(base: Sequence[float], values: Sequence[float]) -> float:
-    """The median over the same questions of how much longer an answer took than the base's."""
-    return median(value / one for value, one in zip(values, base, strict=True))
-
-
-def measure(editors: Sequence[Editor], root: Path) -> dict[str, dict[str, list[float]]]:
-    lines = (root / FILE).read_text().split("\n")
-    names = [(number, line.index("self.") + 6) for number, line in enumerate(lines) if "self._" in line]
-    draw = random.Random(SEED)
-    found: dict[str, dict[str, list[float]]] = {
-        operation: {editor.name: [] for editor in editors}
-        for operation in ("hover", "completion after typing", "completion again")
+def measure(server: str, command: Sequence[str], chain: str, folder: Path, url: str) -> Times:
+    """Ask a server itself and through what is before it; no other one runs, whose work would be in the way."""
+    work, root = WORK[server], folder / chain
+    for file, text in {**work.beside, work.file: work.text, "codetrial.toml": CONFIG.format(url=url, scale=1)}.items():
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    proxy = [str(Path(sys.executable).with_name("codetrial")), "lsp", "--origin", "test"]
+    commands = {
+        "cat": ["sh", "-c", f"cat | {shlex.join(command)} | cat"],
+        "codetrial": [*proxy, "--store", str(folder / "events.db"), "--", *command],
     }
-    for editor in editors:
-        editor.ask("textDocument/documentSymbol", textDocument={"uri": editor.uri})
-    for number in range(ROUNDS):
-        line, character = draw.choice(names)
-        # Each begins as often as the others: whoever comes first finds a cold machine.
-        for editor in [*editors[number % len(editors) :], *editors[: number % len(editors)]]:
-            editor.rest()
-            found["hover"][editor.name].append(editor.timed("textDocument/hover", line, character))
-            editor.change((line, character), (line, character), "x")
-            ask = ("textDocument/completion", line, character + 1)
-            found["completion after typing"][editor.name].append(editor.timed(*ask))
-            editor.rest()
-            found["completion again"][editor.name].append(editor.timed(*ask))
-            editor.change((line, character), (line, character + 1), "")
-    return found
+    live = LiveServer(
+        commands[chain],
+        root,
+        work.file,
+        work.language,
+        capabilities=CAPABILITIES,
+        options=SERVERS[server][1].options,
+        env={"CODETRIAL_DATA_DIR": str(folder / "data"), "CODETRIAL_USER_CONFIG": str(folder / "none")},
+    )
+    try:
+        live.ask("textDocument/documentSymbol", textDocument=live.document)
+        time.sleep(LOADED_S)
+        ways = CHAINS[chain]
+        found: Times = {operation: {way: [] for way in ways} for operation in (HOVER, TYPING)}
+        draw = random.Random(SEED)
+        for number in range(-WARMING_ROUNDS, ROUNDS):
+            for way in draw.sample(ways, len(ways)):
+                live.rest()
+                with nullcontext() if way == THROUGH else live.around():
+                    times = type_and_take_back(live, work)
+                for operation in found if number >= 0 else ():
+                    found[operation][way] += times[operation]
+        return found
+    finally:
+        live.close()
+
+
+def type_and_take_back(live: LiveServer, work: Work) -> dict[str, list[float]]:
+    time.sleep(PAUSE_S)
+    live.rest()
+    line, begin = work.at
+    hovers, completions = [live.timed("textDocument/hover", line, begin - 2)], []
+    for at, letter in enumerate(work.typed, begin):
+        live.rest()
+        time.sleep(KEY_S)
+        live.change((line, at), (line, at), letter)
+        completions.append(live.timed("textDocument/completion", line, at + 1))
+    live.rest()
+    live.change((line, begin), (line, begin + len(work.typed)), "")
+    live.rest()
+    return {HOVER: hovers, TYPING: completions}
+
+
+def compared(base: Floats, values: Floats) -> tuple[str, str]:
+    """The difference of medians in ms and their ratio, each with its percentile bootstrap interval over the pairs."""
+    draws = np.random.default_rng(SEED).integers(0, len(base), (RESAMPLES, len(base)))
+    bases, others = np.median(base[draws], axis=1), np.median(values[draws], axis=1)
+
+    def told(value: str, resampled: Floats) -> str:
+        low, high = np.percentile(resampled, [2.5, 97.5])
+        return f"{value} ({low:.2f} to {high:.2f})"
+
+    one, other = float(np.median(base)), float(np.median(values))
+    return told(f"{other - one:.2f}", others - bases), told(f"{other / one:.3f}", others / bases)
