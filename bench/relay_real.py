@@ -206,8 +206,8 @@ def run(report: Report) -> None:
         ["server", "operation", "times", "itself, ms", "itself again", "cat", "codetrial", "codetrial adds, ms"],
         rows,
         command=COMMAND,
-        note=f"Completions are asked for while typing. Target: at most {TARGET}. Ratios and differences of medians to the "
-        "same server asked itself, and in brackets where 95 % of resampled runs lie. `itself again`: so far two equal "
+        note=f"Completions are asked for while typing. Target: at most {TARGET}. Ratios and differences of medians to "
+        "the same server asked itself, in brackets where 95 % of resampled runs lie. `itself again`: so far two equal "
         "things differ.",
     )
 
