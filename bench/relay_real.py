@@ -28,7 +28,10 @@ from tests.lsp_proxy.relay.test_real_servers import CAPABILITIES, SERVERS, comma
 
 ROUNDS = int(os.environ.get("CODETRIAL_BENCH_ROUNDS", "40"))
 NAMES = os.environ.get("CODETRIAL_BENCH_SERVERS", ",".join(SERVERS)).split(",")
-COMMAND = "python -m bench relay_real"
+GIVEN = ("CODETRIAL_BENCH_ROUNDS", "CODETRIAL_BENCH_SERVERS")
+COMMAND = " ".join(
+    [*(f"{name}={os.environ[name]}" for name in GIVEN if name in os.environ), "python -m bench relay_real"]
+)
 SEED = 5
 KEY_S = 0.12
 """Between keys; the debounce is as long, so that arms are asked now and then."""
