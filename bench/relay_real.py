@@ -193,7 +193,7 @@ def run(report: Report) -> None:
             report.console.print(f"left out: {missing}")
             continue
         found: dict[str, Times] = {}
-        with tempfile.TemporaryDirectory() as name, streaming_server(pause_s=TOKEN_S) as url:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, streaming_server(pause_s=TOKEN_S) as url:
             for chain in CHAINS:
                 report.console.print(f"{server} behind {chain}, {ROUNDS} rounds", style="dim")
                 found[chain] = measure(server, command, chain, Path(name), url)
