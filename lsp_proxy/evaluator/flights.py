@@ -200,7 +200,12 @@ class Desk:
         try:
             await asyncio.sleep(RECORD_AFTER_S)
         finally:
-            self._put_task(request, episode, Disposition.REUSED)
+            try:
+                self._put_task(request, episode, Disposition.REUSED)
+            except Exception:
+                # Among the session's tasks one that fails would end them all.
+                logger.exception("a reused suggestion could not be recorded")
+                self._recorder.count("fault_answer")
 
     def _make_durable(self, episode: Episode) -> "asyncio.Task[bool]":
         """Wait for the disk while the debounce runs: no arm is asked before the assignment is stored."""
