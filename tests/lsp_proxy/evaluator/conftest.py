@@ -68,6 +68,7 @@ def start(tmp_path: Path, model: StreamingServer) -> Start:
         store_text: str = "full",
         session: str = "s-1",
         config: str | None = None,
+        startup: str | None = None,
     ) -> RelayEnd:
         project = tmp_path / "project"
         project.mkdir(exist_ok=True)
@@ -82,6 +83,10 @@ def start(tmp_path: Path, model: StreamingServer) -> Start:
             "CODETRIAL_DATA_DIR": str(tmp_path / "data"),
             "CODETRIAL_USER_CONFIG": str(tmp_path / "user.toml"),
         }
+        if startup is not None:
+            # Python runs this before anything else: how a fault gets into a process of its own.
+            (tmp_path / "sitecustomize.py").write_text(startup)
+            environment["PYTHONPATH"] = str(tmp_path)
         return RelayEnd(project, store=tmp_path / "codetrial.db", config=file, environment=environment, session=session)
 
     return starting

@@ -128,6 +128,36 @@ async def test_typing_along_a_suggestion_is_answered_from_it(start: Start, model
         assert len(model.requests) == 1
 
 
+FAULT_IN_PLACES = """
+from lsp_proxy.evaluator import requests
+
+real = requests.surroundings
+
+def surroundings(prefix, *more):
+    if prefix.endswith("x = to"):
+        raise RuntimeError("no place today")
+    return real(prefix, *more)
+
+requests.surroundings = surroundings
+"""
+
+
+async def test_a_reused_suggestion_that_cannot_be_recorded_costs_its_own_record_only(start: Start) -> None:
+    async with start(startup=FAULT_IN_PLACES) as end:
+        await end.begin()
+        await offered(end)
+        for typed, at, rest in (("to", 8, "tal + 1"), ("t", 10, "al + 1")):
+            end.insert(URI, 1, at, typed)
+            _, answer = end.ask_inline(URI, 1, at + len(typed))
+            [item] = (await answer)["items"]
+            assert item["insertText"] == rest
+            await end.synchronised()
+        assert await end.end() == 0
+        assert [r["prefix_chars"] for r in rows(end, "SELECT * FROM task WHERE disposition = 'reused'")] == [27]
+        assert [r["count"] for r in rows(end, "SELECT * FROM incident WHERE kind = 'fault_answer'")] == [1]
+        assert [r["reason"] for r in rows(end, "SELECT * FROM session_end")] == ["exit"]
+
+
 async def test_a_withdrawn_request_is_recorded_and_its_attempts_run_on(start: Start, model: StreamingServer) -> None:
     model.script = Script(parts=[says("total")[0], 0.5, *says("total")[1:]])
     async with start() as end:
