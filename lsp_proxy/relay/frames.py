@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 __all__ = [
     "LAST_ID",
+    "ONLY_HEADER",
     "USUAL",
     "FrameError",
     "FrameReader",
@@ -50,6 +51,9 @@ USUAL = re.compile(
 """Header and envelope as most write them, in one step: length, brace, id, method. What it misses `peek` finds."""
 LAST_ID = re.compile(rb',\s?"id":\s?([0-9]+|"[^"\\]*")\}\Z').search
 """The id of an answer that ends with it, as Go's encoder writes them."""
+
+ONLY_HEADER = re.compile(rb"Content-Length: [1-9][0-9]{0,8}\r\n\r\n").fullmatch
+"""A header whose body has not come."""
 
 _TAIL = re.compile(
     rb'((?:,\s*"(?:jsonrpc|id|method)"\s*:\s*(?:-?[0-9]+|"(?:[^"\\]|\\.)*")\s*)+)\}\s*\Z',

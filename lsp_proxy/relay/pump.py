@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from lsp_proxy.relay.frames import LAST_ID, USUAL, FrameError, Head, Header, peek, peek_start, read_header
+from lsp_proxy.relay.frames import LAST_ID, ONLY_HEADER, USUAL, FrameError, Head, Header, peek, peek_start, read_header
 
 __all__ = ["HOLD", "LATER", "OBSERVE", "PASS", "TOLD", "WHOLE", "Door", "Outlet", "Pump", "widen"]
 
@@ -205,13 +205,9 @@ class Pump:
 
     def _run_framed(self) -> None:
         while chunk := self._next():
-            if self._unsent:
-                self._unsent += chunk
-            elif self._passed_at_a_glance(chunk):
-                continue
-            else:
-                self._unsent = chunk
-            self._forward()
+            self._unsent = self._unsent + chunk if self._unsent else chunk
+            if not self._passed_at_a_glance():
+                self._forward()
         self._look()
         if not self._drops_partial:
             self._send(len(self._unsent))
@@ -230,15 +226,19 @@ class Pump:
         finally:
             self.is_idle = False
 
-    def _passed_at_a_glance(self, chunk: bytes) -> bool:
-        """Send on a chunk that is one message of the usual look, or the beginning of one, and need not wait.
+    def _passed_at_a_glance(self) -> bool:
+        """Send on what is at hand if it is one message of the usual look, or the beginning of one, and need not wait.
+
+        False if a closer look is needed.
 
         Nearly every message goes this way. What runs here before the write is what we add to it: cold, after a pause
         between keystrokes, each step costs several times what a benchmark in a loop would show.
         """
+        chunk = self._unsent
         match = USUAL(chunk)
         if match is None:
-            return False
+            # Most servers write the header by itself: we are awake before the body is there.
+            return ONLY_HEADER(chunk) is not None
         length, _, token, method = match.groups()
         body = match.start(2)
         missing = body + int(length) - len(chunk)
@@ -250,9 +250,9 @@ class Pump:
         if wish > OBSERVE or (missing and wish > TOLD):
             return False
         if missing:
-            self._unsent = chunk
             self._stream_rest(Header(body, int(length)), missing, None)
         else:
+            self._unsent = b""
             self._outlet.write(chunk)
         if wish != PASS:
             seen = b"" if wish == TOLD else chunk[body:]
