@@ -52,7 +52,7 @@ class EditorDoor:
             "initialized": lambda _: OBSERVE,
             "exit": lambda _: OBSERVE,
             CANCEL: lambda _: HOLD if len(self._relay.ledger) else OBSERVE,
-            COMPLETION: self._admit_completion,
+            COMPLETION: lambda head: self._admit_completion(head.id),
             INLINE: lambda head: HOLD if self._relay.answers_inline and head.id else OBSERVE,
             RESOLVE: lambda head: HOLD if self._relay.ledger.tokens and head.id else PASS,
             EXECUTE: lambda head: HOLD if self._relay.command and head.id else PASS,
@@ -67,7 +67,7 @@ class EditorDoor:
         if method not in self._wanted:
             return PASS
         if method == COMPLETION_BYTES and token is not None:
-            return self._admit_completion(Head(token, COMPLETION))
+            return self._admit_completion(token)
         return LATER if method in self._documents else WHOLE
 
     def admit(self, head: Head) -> int:
@@ -93,10 +93,10 @@ class EditorDoor:
         self._relay.initialize_key = id_key(head.id) if head.id else None
         return HOLD
 
-    def _admit_completion(self, head: Head) -> int:
-        if head.id is None or not self._relay.may_offer("menu"):
+    def _admit_completion(self, token: bytes | None) -> int:
+        if token is None or not self._relay.may_offer("menu"):
             return LATER
-        self._relay.ledger.expect_menu(head.id)
+        self._relay.ledger.expect_menu(token)
         # Where the server's answer waits for the evaluator's, that shall have its copy as soon.
         return OBSERVE if self._relay.ledger.waits else LATER
 
