@@ -239,12 +239,13 @@ def test_distances_at_commit_equal_those_of_every_stretch_and_of_git(histories: 
             assert found.char_distance == edit_distance(added.text, found.text)
             mine, theirs = tokens(added.text, "python"), tokens(found.text, "python")
             assert found.token_distance == edit_distance(mine, theirs)
-            nearest = nearest_stretch(added.text, added.after)
+            least = nearest_stretch(added.text, added.after)
             if f"\n{found.text}\n" in f"\n{added.after}\n":
-                assert found.char_distance == nearest
+                assert found.char_distance == least
             else:
                 # Rewrapped: it stands within lines, where it is nearer than any stretch of whole ones.
-                assert found.char_distance < nearest
+                assert found.text in added.after
+                assert found.char_distance < least
             if added.between is not None:
                 assert found.char_distance <= edit_distance(added.text, added.between)
     print(dict(seen), disagreed)
