@@ -240,6 +240,8 @@ class Pump:
             length, _, token, method = match.groups()
             body = match.start(2)
             end = body + int(length)
+            if match.end() > end:
+                break  # A length that is wrong: what stands behind it is nobody's id or method.
             if token is None and method is None and end <= size:
                 last = LAST_ID(chunk, max(body, end - LAST_ID_BYTES), end)
                 token = last and last[1]
