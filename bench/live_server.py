@@ -17,22 +17,26 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LiveServer"]
+__all__ = ["Document", "LiveServer"]
+
+Document = Mapping[str, str]
+"""A TextDocumentIdentifier."""
 
 QUIET_S = 0.06
-"""Nothing from the server for so long: it has finished what the last change set off."""
+"""Nothing from the server for so long, and no work of its own: it has finished what the last change set off."""
+QUIET_TICKS = 1
+PATIENCE_S = 5.0
+"""Some servers always do something."""
 BESIDE = ("cat", "lsp_proxy.evaluator")
 """What runs beside a server."""
 
 
 class LiveServer:
-    """A server with one file open, behind a command that carries its messages.
+    """A server behind a command that carries its messages.
 
     Args:
-        command: What the editor starts; the server is its child, or the command itself.
+        command: What the editor starts; the server is its child.
         root: The project; the server runs in it.
-        file: The open file, under `root`.
-        language: The file's language id.
         capabilities: What the editor can do.
         options: What the server wants to be told at its start.
         env: Added to the environment.
@@ -42,8 +46,6 @@ class LiveServer:
         self,
         command: Sequence[str],
         root: Path,
-        file: str,
-        language: str,
         *,
         capabilities: Mapping[str, Any],
         options: Mapping[str, Any],
@@ -63,9 +65,8 @@ class LiveServer:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         self._data = b""
         self._id = 0
-        self._version = 1
-        path = root / file
-        self.document = {"uri": path.as_uri()}
+        self._root = root
+        self._versions: dict[str, int] = {}
         self.ask(
             "initialize",
             processId=None,
@@ -75,8 +76,14 @@ class LiveServer:
             initializationOptions=options,
         )
         self._tell("initialized")
-        item = {**self.document, "languageId": language, "version": 1, "text": path.read_text()}
+
+    def open(self, file: str, language: str) -> Document:
+        """Open a file of the project; gives its identifier."""
+        path = self._root / file
+        item = {"uri": path.as_uri(), "languageId": language, "version": 1, "text": path.read_text()}
         self._tell("textDocument/didOpen", textDocument=item)
+        self._versions[path.as_uri()] = 1
+        return {"uri": path.as_uri()}
 
     def ask(self, method: str, **params: Any) -> Any:
         """The result, or None after an error."""
@@ -86,22 +93,39 @@ class LiveServer:
             pass
         return message.get("result")
 
-    def timed(self, method: str, line: int, character: int) -> float:
-        """Milliseconds from the question to the answer."""
-        began = time.perf_counter()
-        self.ask(method, textDocument=self.document, position={"line": line, "character": character})
-        return (time.perf_counter() - began) * 1e3
+    def ask_at(self, method: str, document: Document, line: int, character: int) -> Any:
+        """The result for a place in a file."""
+        return self.ask(method, textDocument=document, position={"line": line, "character": character})
 
-    def change(self, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
-        self._version += 1
+    def change(self, document: Document, start: tuple[int, int], end: tuple[int, int], text: str) -> None:
+        self._versions[document["uri"]] += 1
         span = {name: {"line": at[0], "character": at[1]} for name, at in (("start", start), ("end", end))}
-        document = {**self.document, "version": self._version}
-        self._tell("textDocument/didChange", textDocument=document, contentChanges=[{"range": span, "text": text}])
+        versioned = {**document, "version": self._versions[document["uri"]]}
+        self._tell("textDocument/didChange", textDocument=versioned, contentChanges=[{"range": span, "text": text}])
 
     def rest(self) -> None:
-        """Until the server says nothing any more."""
-        while self._data or select.select([self._out], [], [], QUIET_S)[0]:
-            self._message()
+        """Until the server says nothing and does nothing any more."""
+        until = time.monotonic() + PATIENCE_S
+        spent = -1
+        while True:
+            spent, before = self._spent_ticks(), spent
+            if before >= 0 and (spent - before <= QUIET_TICKS or time.monotonic() > until):
+                return
+            while self._data or select.select([self._out], [], [], QUIET_S)[0]:
+                self._message()
+                spent = self._spent_ticks()
+
+    def _spent_ticks(self) -> int:
+        """Processor time of the server and all that it has started, in the kernel's hundredths of a second."""
+        _, server = self._parts()
+        total, pids = 0, [server]
+        for pid in pids:
+            try:
+                total += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+                pids += children_of(pid)
+            except OSError:  # It has ended meanwhile.
+                continue
+        return total
 
     @contextmanager
     def around(self) -> Iterator[None]:
@@ -131,11 +155,7 @@ class LiveServer:
     def _parts(self) -> tuple[list[int], int]:
         """What stands between the editor and the server, and the server."""
         own = self._process.pid
-        children = {
-            int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            for task in Path(f"/proc/{own}/task").iterdir()
-            for pid in (task / "children").read_text().split()
-        }
+        children = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in children_of(own)}
         beside = [pid for pid, command in children.items() if any(name in command for name in BESIDE)]
         [server] = set(children) - set(beside)
         cats = [pid for pid in beside if children[pid][0] == "cat"]
@@ -169,3 +189,8 @@ class LiveServer:
         if not chunk:
             raise EOFError("the server has ended")
         self._data += chunk
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
