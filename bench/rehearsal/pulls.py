@@ -23,7 +23,7 @@ from bench.rehearsal.desk import rows_of, until
 from bench.rehearsal.ledger import Ledger
 from bench.rehearsal.reviewer import Reviewers, Said
 from bench.rehearsal.script import Script
-from codetrial.errors import ReviewError
+from codetrial.errors import ProxyError, ReviewError
 from codetrial.records import ArmLabel
 from tests.fakehub.hub import Hub
 from tests.fakehub.state import Comment, Pull, Repo
@@ -34,6 +34,7 @@ SMALLEST, LARGEST = 25, 700
 """Characters of change do not matter here, lines do: of added lines in the one file that a pull request changes."""
 BOT = "codetrial[bot]"
 REVIEWED_S = 90.0
+LOG_LINES = 20
 _TITLE = re.compile(r"Line (\d+) wants a second look")
 
 
@@ -124,7 +125,10 @@ class Week:
             self.hub.hook(f"http://127.0.0.1:{self.port}/webhook", self.secret)
             for number, plan in enumerate(planned):
                 self._move(min(4, number * 5 // len(planned)))
-                await self._one(number, plan, repos[plan.repository])
+                try:
+                    await self._one(number, plan, repos[plan.repository])
+                except ProxyError as fault:
+                    raise ProxyError(f"{fault}\nThe bot said last:\n{self._said_last()}") from fault
         self.calendar.set(self.script.today)
         self.hub.clock.ahead = self.calendar.ahead
         self.run("pr", "collect")
@@ -210,6 +214,9 @@ class Week:
             return bool(counts) and not int(counts.get("queued", 0)) and not int(counts.get("running", 0))
 
         await until(is_idle, "the worker is idle", REVIEWED_S)
+
+    def _said_last(self) -> str:
+        return "\n".join((self.folder / "bot.log").read_text(errors="replace").splitlines()[-LOG_LINES:])
 
     def _asks(self, path: str) -> str:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
