@@ -94,7 +94,7 @@ def measure(server: str, command: Sequence[str], chain: str, folder: Path, url: 
     project, root = PROJECTS[server], folder / chain
     project.copy(root)
     (root / "codetrial.toml").write_text(CONFIG.format(url=url, scale=1))
-    proxy = [str(Path(sys.executable).with_name("codetrial")), "lsp", "--origin", "test"]
+    proxy = [str(Path(sys.executable).with_name("codetrial")), "lsp", "--origin", "test", "--surface", "menu"]
     commands = {
         "cat": ["sh", "-c", f"cat | {shlex.join(command)} | cat"],
         "least": [sys.executable, "-m", "bench.carrier", *command],
