@@ -25,7 +25,7 @@ from bench.report import Report
 from bench.streaming_server import streaming_server
 from tests.lsp_proxy.relay.test_real_servers import CAPABILITIES, SERVERS, command_of
 
-ROUNDS = int(os.environ.get("CODETRIAL_BENCH_ROUNDS", "40"))
+ROUNDS = int(os.environ.get("CODETRIAL_BENCH_ROUNDS", "15"))
 NAMES = os.environ.get("CODETRIAL_BENCH_SERVERS", ",".join(SERVERS)).split(",")
 GIVEN = ("CODETRIAL_BENCH_ROUNDS", "CODETRIAL_BENCH_SERVERS")
 COMMAND = " ".join(
@@ -38,7 +38,7 @@ PAUSE_S = 0.25
 """Before the first hover; in between it is as long as between keys."""
 LOADED_S = 5.0
 """For what servers do after they have started, each in its way and most without a word."""
-HOVERS, WORDS = 3, 12
+HOVERS, WORDS = 4, 12
 TOKEN_S = 0.02
 RESAMPLES = 1000
 WARMING_ROUNDS = 3
