@@ -86,6 +86,13 @@ class Desk:
         own = {"CODETRIAL_DATA_DIR": self.store.parent, "CODETRIAL_USER_CONFIG": self.home / "codetrial.toml"}
         return {**os.environ, **{name: str(path) for name, path in (home | state | own).items()}}
 
+    def on_disk(self) -> str:
+        """The file's text; none for the moment in which an editor puts the new file in its place."""
+        try:
+            return (self.project / "main.py").read_text()
+        except FileNotFoundError:
+            return ""
+
     def is_recording(self) -> bool:
         """The evaluator has opened its session; it starts after the language server."""
         return bool(self._rows("session", "SELECT 1 FROM session"))

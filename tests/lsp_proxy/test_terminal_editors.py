@@ -99,7 +99,7 @@ async def test_helix_takes_it_from_the_menu(desk: Desk) -> None:
         helix.keys("Escape")
         helix.write(":w")
         helix.keys("Enter")
-        await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+        await until(lambda: SUGGESTION in desk.on_disk(), "the text is on disk")
         found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "menu")
 
@@ -125,8 +125,7 @@ async def test_helix_takes_it_at_two_cursors(desk: Desk) -> None:
         helix.keys("Enter", "Escape")
         helix.write(":w")
         helix.keys("Enter")
-        written = desk.project / "main.py"
-        await until(lambda: written.read_text().count(f"value = {SUGGESTION}\n") == 2, "it is on disk twice")
+        await until(lambda: desk.on_disk().count(f"value = {SUGGESTION}\n") == 2, "it is on disk twice")
         found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert len(found) == 1, "one suggestion, taken once"
 
@@ -219,7 +218,7 @@ async def test_neovim_shows_it_in_the_text_and_tab_takes_it(desk: Desk) -> None:
             neovim.keys("Tab", "Escape")
             neovim.write(":w")
             neovim.keys("Enter")
-            await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+            await until(lambda: SUGGESTION in desk.on_disk(), "the text is on disk")
             found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert (found[-1]["outcome"], found[-1]["surface"]) == ("accepted", "inline")
 
@@ -267,6 +266,6 @@ async def test_vim_with_coc_takes_it(desk: Desk) -> None:
         await until(lambda: f"value = {SUGGESTION}" in vim.screen(), "the suggestion is in the buffer")
         vim.write(":w")
         vim.keys("Enter")
-        await until(lambda: SUGGESTION in (desk.project / "main.py").read_text(), "the text is on disk")
+        await until(lambda: SUGGESTION in desk.on_disk(), "the text is on disk")
         found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1]["outcome"] == "accepted"

@@ -185,7 +185,7 @@ async def test_ghost_text_appears_and_tab_takes_it(desk: VSCodeDesk) -> None:
         await page.keyboard.press("Tab")
         await expect(written(page)).to_contain_text(SUGGESTION)
         await page.keyboard.press("Control+s")
-        await until(lambda: f"value = {SUGGESTION}" in (desk.project / "main.py").read_text(), "it is on disk")
+        await until(lambda: f"value = {SUGGESTION}" in desk.on_disk(), "it is on disk")
         found = await until(desk.accepted, "the outcome reaches the database", DECIDED_S)
     assert found[-1] == {"outcome": "accepted", "rule": "command", "surface": "inline"}
 

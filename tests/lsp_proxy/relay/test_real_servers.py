@@ -92,7 +92,7 @@ class Program:
     beside: Mapping[str, str] = field(default_factory=dict)
     """Other files of the project."""
     is_loaded: str | None = None
-    """A notification with `quiescent` true, after which answers do not depend on time any more."""
+    """A notification, with `quiescent` true if it has that, after which answers do not depend on time any more."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the server wants to be told at the start."""
 
@@ -168,7 +168,7 @@ class Session:
         answers = [self.start(program.options, capabilities)]
         document, end = self.open(program), {"line": program.line, "character": program.character}
         while program.is_loaded and not (
-            (last := self._next()).get("method") == program.is_loaded and last["params"]["quiescent"]
+            (last := self._next()).get("method") == program.is_loaded and last["params"].get("quiescent", True)
         ):
             pass
         answers.append(self.ask("s", "textDocument/documentSymbol", textDocument=document))
@@ -225,7 +225,11 @@ BASEDPYRIGHT = [str(Path(sys.executable).with_name("basedpyright-langserver")), 
 SERVERS = {
     "basedpyright": (BASEDPYRIGHT, PYTHON_PROGRAM),
     "pylsp": (["pylsp"], PYTHON_PROGRAM),
-    "clangd": (["clangd", "--background-index=false"], Program(name="a.c", language="c", text=C, line=3, character=20)),
+    "clangd": (
+        ["clangd", "--background-index=false"],
+        # Until it has read the headers it completes without them, and says that there may be more.
+        Program(name="a.c", language="c", text=C, line=3, character=20, is_loaded="textDocument/publishDiagnostics"),
+    ),
     "typescript": (
         ["typescript-language-server", "--stdio"],
         Program(
