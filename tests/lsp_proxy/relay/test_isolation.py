@@ -212,6 +212,16 @@ def test_one_that_eats_all_processors_costs_the_editor_nothing_to_speak_of(sit: 
     assert statistics.median(beside) < 3 * statistics.median(alone) + 0.002
 
 
+def test_it_stands_behind_everybody_who_wants_the_processor(sit: Sit) -> None:
+    desk = sit()
+    desk.until_suggested()
+    [pid] = desk.evaluators()
+    threads = [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_IDLE}
+    assert os.sched_getscheduler(desk.wire.process.pid) == os.SCHED_OTHER
+    desk.finish()
+
+
 @pytest.mark.parametrize("trial", ["[trial\n", CONFIG + "debonce_ms = 3\n", CONFIG.replace("ngram", "no such API")])
 def test_a_bad_configuration_is_said_once(sit: Sit, trial: str) -> None:
     desk = sit(trial=trial)
