@@ -18,8 +18,8 @@ __all__ = ["Ended", "Evaluator"]
 NICENESS = 19
 """An editor starts 300 ms later when the evaluator's imports compete with its language server on two cores."""
 IDLE: int | None = getattr(os, "SCHED_IDLE", None)
-"""Linux only. Whoever wakes takes the processor from such a process at once; one that is only nice keeps it for up to
-three milliseconds, which the server waited, time and again, when a large file was parsed (docs/design/0023)."""
+"""Linux only. Whoever wakes takes the processor from such a process at once; one that is only nice keeps it until its
+slice is over, for which the server waited, time and again, when a large file was parsed (docs/design/0023)."""
 RESTART_AFTER_S = (1.0, 4.0, 15.0)
 SOUND_AFTER_S = 600.0
 """An evaluator that ran so long has earned all its restarts back."""
