@@ -39,6 +39,7 @@ PAUSE_S = 0.25
 LOADED_S = 5.0
 """For what servers do after they have started, each in its way and most without a word."""
 HOVERS, WORDS = 4, 12
+"""In a visit, out of so many that the server knows."""
 TOKEN_S = 0.02
 RESAMPLES = 1000
 WARMING_ROUNDS = 3
