@@ -227,7 +227,7 @@ SERVERS = {
     "pylsp": (["pylsp"], PYTHON_PROGRAM),
     "clangd": (
         ["clangd", "--background-index=false"],
-        # Until it has read the headers it completes without them, and says that there may be more.
+        # Beside other work its first list once said that there may be more: ask when it has looked at the file.
         Program(name="a.c", language="c", text=C, line=3, character=20, is_loaded="textDocument/publishDiagnostics"),
     ),
     "typescript": (
