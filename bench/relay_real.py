@@ -61,7 +61,7 @@ def run(report: Report) -> None:
     for server in NAMES:
         try:
             command = command_of(server)
-            PROJECTS[server].source()
+            PROJECTS[server].source(), PROJECTS[server].beside()
         except AssertionError as missing:
             report.console.print(f"left out: {missing}")
             continue
