@@ -184,8 +184,8 @@ EXPECTED = {
 }
 
 
-def verdicts(bench: Bench, entries: list[TruthEntry]) -> list[tuple[Deed, str]]:
-    """What the typist did in the last sitting, beside what the trial made of it, where both know the suggestion."""
+def verdicts(bench: Bench, entries: list[TruthEntry]) -> list[tuple[Deed, str, str]]:
+    """What the typist did in the last sitting, what the trial made of it, and with which text, where both know it."""
     found = []
     [last] = bench.rows("SELECT id FROM session ORDER BY started_ns DESC LIMIT 1")
     for entry in entries:
@@ -196,7 +196,7 @@ def verdicts(bench: Bench, entries: list[TruthEntry]) -> list[tuple[Deed, str]]:
             last["id"],
         )
         if rows and entry.deed in EXPECTED:
-            found.append((entry.deed, rows[0]["outcome"]))
+            found.append((entry.deed, rows[0]["outcome"], entry.suggestion))
     return found
 
 
@@ -212,7 +212,7 @@ def has_seen_all(bench: Bench) -> bool:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("profile", [INLINE_EDITOR, MENU_EDITOR], ids=["inline", "menu"])
 async def test_from_keystroke_to_report(bench: Bench, profile: EditorProfile) -> None:
-    compared: list[tuple[Deed, str]] = []
+    compared: list[tuple[Deed, str, str]] = []
     for sitting in range(1, SITTINGS + 1):
         (bench.work / bench.file.path).write_text(HELPERS)
         async with bench.editor(profile) as editor:
@@ -244,7 +244,7 @@ async def test_from_keystroke_to_report(bench: Bench, profile: EditorProfile) ->
     assert bench.count("SELECT count(*) FROM exposure") == bench.count("SELECT count(DISTINCT suggestion) FROM outcome")
 
     assert compared
-    wrong = [(deed, outcome) for deed, outcome in compared if outcome not in EXPECTED[deed]]
+    wrong = [case for case in compared if case[1] not in EXPECTED[case[0]]]
     # A part of two characters cannot be told from quick typing, so a few sittings may hold one such case.
     assert len(wrong) <= max(1, len(compared) // 10), (wrong, compared)
 
