@@ -30,7 +30,8 @@ test: setup ## The fast tests
 
 test-all: setup ## All tests, with editors and models
 	$(BIN)/pip install --quiet --disable-pip-version-check "pyspark>=3.5"
-	$(BIN)/codetrial arms fetch
+	$(BIN)/codetrial arms fetch smollm2
+	$(BIN)/codetrial arms fetch gemma3-270m
 	PYTHON=$(BIN)/python tests/editors/install.sh
 	$(BIN)/python -m pytest
 
