@@ -37,7 +37,7 @@ PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE = range(6)
 """What a door wants with a message: nothing; to know, in a quiet moment after it has left, that it has; to see it then;
 to see it as soon as it has left; to replace it; to say when it is whole. It sees them in their order."""
 LAST_ID_BYTES = 64
-BRACE = ord("}")
+BEGINNING, BRACE = b"Content-Length: ", ord("}")
 
 
 class Door(Protocol):
@@ -235,8 +235,9 @@ class Pump:
             if self._unsent:
                 data = self._unsent + data
             self._unsent = data
-            # Nearly always whole messages; a header by itself would only wake its reader for nothing.
-            if data[-1] == BRACE and lets_pass(data):
+            # Nearly always whole messages. A header by itself would only wake its reader for nothing, and what begins
+            # otherwise may be a stray print, before which there is still room to say so.
+            if data[-1] == BRACE and data.startswith(BEGINNING) and lets_pass(data):
                 write_ahead(data)
             if not self._passed_at_a_glance():
                 self._forward()

@@ -314,6 +314,35 @@ def test_a_frame_of_ours_waits_until_what_has_left_is_known_to_be_whole() -> Non
     os.close(drain)
 
 
+class Telling(Watching):
+    """A door that says that it is lost."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__(PASS, is_hasty=True)
+        self.outlet = outlet
+
+    def lost_framing(self) -> None:
+        self.outlet.inject(frame(b"lost"))
+
+
+def test_there_is_room_for_a_word_before_a_stray_print() -> None:
+    source, feed = os.pipe()
+    drain, target = os.pipe()
+    outlet = Outlet(target)
+    stray = b"Warning: a plugin prints\n" + frame(b"{}")
+    os.write(feed, frame(b"{}"))
+    runner = threading.Thread(target=Pump(source, outlet, Telling(outlet)).run)
+    runner.start()
+    assert os.read(drain, 1 << 16) == frame(b"{}")
+    os.write(feed, stray)
+    os.close(feed)
+    runner.join(10)
+    outlet.close()
+    assert os.read(drain, 1 << 16) == frame(b"lost") + stray
+    os.close(source)
+    os.close(drain)
+
+
 def test_what_goes_ahead_arrives_whole_where_the_pipe_is_full_and_does_not_block() -> None:
     drain, target = os.pipe()
     os.set_blocking(target, False)
