@@ -60,14 +60,6 @@ class EditorDoor:
         self._wishes = wishes
         self._wanted = frozenset(str(method).encode() for method in wishes)
         self._documents = frozenset(method.encode() for method in DOCUMENTS)
-        self._awaited = relay.ledger.awaited
-        self._is_open = False
-        """`initialize` is over, and no id has to be remembered."""
-
-    def lets_pass(self, data: bytes) -> bool:
-        # Looked for as bytes, for that is the quickest: `completion`, `inlineCompletion`, `completionItem/resolve`,
-        # commands. What could be cancelled, other than by the server, is awaited.
-        return self._is_open and not self._awaited and b"ompletion" not in data and b"executeCommand" not in data
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         if self._relay.revival is not None:
@@ -121,7 +113,6 @@ class EditorDoor:
         if method == COMPLETION:
             self._copy_completion(head, body)
         elif method == "initialized":
-            self._is_open = relay.revival is None
             relay.link.keep(body)
             relay.tell_pending()
         elif method == INLINE and head.id is not None:
@@ -220,15 +211,6 @@ class ServerDoor:
         self._relay = relay
         self._settled: deque[Settled] = deque()
         """Ended by answers that are on their way out."""
-
-    def lets_pass(self, data: bytes) -> bool:
-        relay = self._relay
-        return (
-            not relay.ledger.awaited
-            and relay.initialize_key is None
-            and relay.revival is None
-            and not (relay.has_announced_inline and b"egisterCapability" in data)
-        )
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         relay = self._relay
@@ -343,7 +325,7 @@ class ServerDoor:
         return new
 
     def missed(self, head: Head) -> None:
-        """An answer that cannot be merged with passes, and so does its request."""
+        """An answer too large to be merged with passes, and so does its request."""
         if head.id is not None:
             self._relay.ledger.forget(head.id, BYPASSED)
 

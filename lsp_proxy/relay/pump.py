@@ -1,9 +1,8 @@
 """One direction of the traffic: what was read is written, unless the door for this direction says otherwise.
 
-Forward first, then look. Where nothing can have to be answered or rewritten, bytes leave before anybody has cut them
-into messages. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer is not held
-until its last byte); one that is observed is shown to the door after its bytes have left, most of them when nothing
-more has come for a moment; only what may have to be answered or rewritten waits until it is whole.
+Forward first, then look. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer
+is not held until its last byte); one that is observed is shown to the door after its bytes have left, most of them when
+nothing more has come for a moment; only what may have to be answered or rewritten waits until it is whole.
 """
 
 import errno
@@ -37,14 +36,10 @@ PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE = range(6)
 """What a door wants with a message: nothing; to know, in a quiet moment after it has left, that it has; to see it then;
 to see it as soon as it has left; to replace it; to say when it is whole. It sees them in their order."""
 LAST_ID_BYTES = 64
-BEGINNING, BRACE = b"Content-Length: ", ord("}")
 
 
 class Door(Protocol):
     """What is done with one direction's messages. An exception ends framing for good, so doors guard themselves."""
-
-    def lets_pass(self, data: bytes) -> bool:
-        """Whether no message in these bytes, as most write them, could have to be held. Asked first, and costs most."""
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         """PASS, TOLD, LATER or OBSERVE if id and method, as they stand on the wire, make that certain, else WHOLE.
@@ -62,7 +57,7 @@ class Door(Protocol):
         """The bytes to send instead of a held frame, possibly none; None leaves it as it is."""
 
     def missed(self, head: Head) -> None:
-        """A message that was wanted, but is too large or has left already; it passes unseen."""
+        """A message that was wanted, but is too large; it passes unseen."""
 
     def lost_framing(self) -> None:
         """From here on this direction is bytes without meaning."""
@@ -77,8 +72,6 @@ class Outlet:
         """Whether a far side that is gone is replaced (`resume`) rather than the end."""
         self._lock = threading.Lock()
         self._is_inside_frame = False
-        self.ahead = 0
-        """So many bytes the far side has before anybody has looked at them: what `write` gets next begins with them."""
         self._is_raw = False
         self._can_move = True
         self._waiting: list[bytes] = []
@@ -87,28 +80,9 @@ class Outlet:
         self.is_blocked = False
         """Whether a writer waits for `resume`."""
 
-    def write_ahead(self, data: bytes) -> None:
-        """Write what will be looked at next; frames of ours wait until it is known where one would fit."""
-        with self._lock:
-            if self.ahead:
-                return  # What follows on half a message waits until somebody has looked at that.
-            self._is_inside_frame = True
-            self.ahead = len(data)
-            try:
-                written = os.write(self._fd, data)
-            except BlockingIOError:
-                written = 0
-            if written < self.ahead:
-                write_all(self._fd, data[written:])
-
     def write(self, data: bytes, *, is_inside_frame: bool = False) -> None:
         """Write what the pump read; `is_inside_frame` if its last frame goes on."""
         with self._lock:
-            if self.ahead:
-                gone = min(self.ahead, len(data))
-                self.ahead -= gone
-                data = data[gone:]
-                is_inside_frame |= self.ahead > 0
             if self._outlives:
                 self._write_to_who_is_there(data)
             elif data:
@@ -208,7 +182,7 @@ class Pump:
         """Read into, and copied from: `os.read` takes 64 KB from the heap for every message and gives back all but its
         bytes. What the evaluator has yet to take lies between the holes, and the heap grows (docs/design/0001)."""
         self._unsent = b""
-        """Read, and not yet given to the outlet; whatever goes wrong, these bytes go there next."""
+        """Read, and not yet written; whatever goes wrong, these bytes go out next."""
         self._unseen: list[tuple[Head, bytes]] = []
         """Written, and not yet shown to the door."""
         self._reads = 0
@@ -230,15 +204,8 @@ class Pump:
             self._run_raw()
 
     def _run_framed(self) -> None:
-        lets_pass, write_ahead = self._door.lets_pass, self._outlet.write_ahead
-        while data := self._next():
-            if self._unsent:
-                data = self._unsent + data
-            self._unsent = data
-            # Nearly always whole messages. A header by itself would only wake its reader for nothing, and what begins
-            # otherwise may be a stray print, before which there is still room to say so.
-            if data[-1] == BRACE and data.startswith(BEGINNING) and lets_pass(data):
-                write_ahead(data)
+        while chunk := self._next():
+            self._unsent = self._unsent + chunk if self._unsent else chunk
             if not self._passed_at_a_glance():
                 self._forward()
         self._look()
@@ -336,9 +303,6 @@ class Pump:
                     break
                 head = peek(self._unsent, header.body, end)
                 wish = door.admit(head)
-                if wish >= HOLD and at < self._outlet.ahead:
-                    door.missed(head)
-                    wish = PASS
                 if wish in (TOLD, LATER, OBSERVE):
                     passing.append((head, b"" if wish == TOLD else self._unsent[header.body : end]))
                     is_urgent |= wish == OBSERVE
@@ -382,7 +346,7 @@ class Pump:
             return  # Some more bytes will tell.
         wish = self._door.admit(head)
         missing = header.body + header.length - len(self._unsent)
-        if (wish > TOLD and header.length > MAX_HELD_BYTES) or (wish == HOLD and self._outlet.ahead):
+        if wish > TOLD and header.length > MAX_HELD_BYTES:
             self._door.missed(head)
             wish = PASS
         self._look()
