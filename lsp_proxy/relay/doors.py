@@ -60,6 +60,15 @@ class EditorDoor:
         self._wishes = wishes
         self._wanted = frozenset(str(method).encode() for method in wishes)
         self._documents = frozenset(method.encode() for method in DOCUMENTS)
+        self._awaited = relay.ledger.awaited
+        self._is_open = False
+        """`initialize` is over, and no id has to be remembered."""
+
+    def at_most(self, data: bytes) -> int:
+        # Looked for as bytes, for that is the quickest: `completion`, `inlineCompletion`, `completionItem/resolve`,
+        # commands. What could be cancelled, other than by the server, is awaited.
+        is_free = self._is_open and not self._awaited and b"ompletion" not in data and b"executeCommand" not in data
+        return OBSERVE if is_free else WHOLE
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         if self._relay.revival is not None:
@@ -113,6 +122,7 @@ class EditorDoor:
         if method == COMPLETION:
             self._copy_completion(head, body)
         elif method == "initialized":
+            self._is_open = relay.revival is None
             relay.link.keep(body)
             relay.tell_pending()
         elif method == INLINE and head.id is not None:
@@ -211,6 +221,12 @@ class ServerDoor:
         self._relay = relay
         self._settled: deque[Settled] = deque()
         """Ended by answers that are on their way out."""
+
+    def at_most(self, data: bytes) -> int:
+        relay = self._relay
+        if relay.ledger.awaited or relay.initialize_key is not None or relay.revival is not None:
+            return WHOLE
+        return WHOLE if relay.has_announced_inline and b"egisterCapability" in data else PASS
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         relay = self._relay
@@ -325,7 +341,7 @@ class ServerDoor:
         return new
 
     def missed(self, head: Head) -> None:
-        """An answer too large to be merged with passes, and so does its request."""
+        """An answer that cannot be merged with passes, and so does its request."""
         if head.id is not None:
             self._relay.ledger.forget(head.id, BYPASSED)
 

@@ -23,10 +23,16 @@ from tests.lsp_proxy.relay.test_transparency import BROKEN, ODD_BODIES, ODD_FRAM
 class Watching:
     """A door that wants everything in one way, changes nothing, and remembers what it was shown."""
 
-    def __init__(self, wish: int) -> None:
+    def __init__(self, wish: int, *, is_hasty: bool = False) -> None:
         self.wish = wish
+        self.is_hasty = is_hasty
+        """Lets everything leave before it looks, even what it wants to hold."""
         self.bodies: list[bytes] = []
         self.lost = 0
+        self.missed_count = 0
+
+    def at_most(self, data: bytes) -> int:
+        return OBSERVE if self.is_hasty else WHOLE
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         return self.wish
@@ -42,7 +48,8 @@ class Watching:
         return None
 
     def missed(self, head: Head) -> None:
-        raise AssertionError("nothing here is that large")
+        assert self.is_hasty, "nothing here is that large"
+        self.missed_count += 1
 
     def lost_framing(self) -> None:
         self.lost += 1
@@ -95,14 +102,19 @@ WISHES = st.sampled_from([PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE])
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=12), WISHES)
-def test_frames_cut_anywhere_come_out_whole_and_are_seen_once(frames: list[bytes], cuts: list[int], wish: int) -> None:
-    door = Watching(wish)
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=12), WISHES, st.booleans())
+def test_frames_cut_anywhere_come_out_whole_and_are_seen_once(
+    frames: list[bytes], cuts: list[int], wish: int, is_hasty: bool
+) -> None:
+    door = Watching(wish, is_hasty=is_hasty)
     data = b"".join(frames)
     assert pumped(cut(data, cuts), door) == data
     assert door.lost == 0
     bodies = [b"" if wish == TOLD else f[f.index(b"\r\n\r\n") + 4 :] for f in frames]
-    assert door.bodies == ([] if wish == PASS else bodies)
+    if is_hasty and wish >= HOLD:
+        assert len(door.bodies) + door.missed_count == len(frames)
+    else:
+        assert door.bodies == ([] if wish == PASS else bodies)
 
 
 @settings(deadline=None, max_examples=150)
@@ -110,10 +122,11 @@ def test_frames_cut_anywhere_come_out_whole_and_are_seen_once(frames: list[bytes
     st.lists(st.one_of(FRAMES, st.sampled_from(BROKEN), st.binary(max_size=200)), max_size=6),
     st.lists(st.integers(0, 1 << 20), max_size=12),
     WISHES,
+    st.booleans(),
 )
-def test_any_bytes_come_out_as_they_went_in(pieces: list[bytes], cuts: list[int], wish: int) -> None:
+def test_any_bytes_come_out_as_they_went_in(pieces: list[bytes], cuts: list[int], wish: int, is_hasty: bool) -> None:
     data = b"".join(pieces)
-    assert pumped(cut(data, cuts), Watching(wish)) == data
+    assert pumped(cut(data, cuts), Watching(wish, is_hasty=is_hasty)) == data
 
 
 class Choosy(Watching):
@@ -264,7 +277,8 @@ class FailingAtAGlance(Watching):
 @settings(deadline=None, max_examples=50)
 @given(st.lists(FRAMES, min_size=1, max_size=5), st.lists(st.integers(0, 1 << 20), max_size=8))
 def test_a_fault_of_ours_costs_no_byte(frames: list[bytes], cuts: list[int]) -> None:
-    for door in (Failing(LATER), Failing(OBSERVE), Failing(HOLD), FailingAtAGlance(PASS)):
+    hasty = (Failing(LATER, is_hasty=True), FailingAtAGlance(PASS, is_hasty=True))
+    for door in (Failing(LATER), Failing(OBSERVE), Failing(HOLD), FailingAtAGlance(PASS), *hasty):
         data = b"".join(frames)
         assert pumped(cut(data, cuts), door) == data
         assert door.lost == 1
@@ -283,6 +297,92 @@ def test_a_frame_of_ours_waits_for_the_end_of_the_one_under_way() -> None:
     outlet.close()
     assert os.read(drain, 1 << 16) == b""
     os.close(drain)
+
+
+def test_a_frame_of_ours_waits_until_what_has_left_is_known_to_be_whole() -> None:
+    drain, target = os.pipe()
+    outlet = Outlet(target)
+    half, rest = frame(b'{"a":{}}')[:-1], b"}"
+    outlet.write_ahead(frame(b"{}") + half)
+    outlet.inject(frame(b"ours"))
+    outlet.write(frame(b"{}"))
+    assert os.read(drain, 1 << 16) == frame(b"{}") + half
+    outlet.write(half + rest)
+    assert os.read(drain, 1 << 16) == rest + frame(b"ours")
+    outlet.close()
+    os.close(drain)
+
+
+class Trusting(Watching):
+    """A door that wants nothing when bytes come, and all of them a moment later."""
+
+    def __init__(self) -> None:
+        super().__init__(HOLD, is_hasty=True)
+
+    def at_most(self, data: bytes) -> int:
+        return PASS
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 1 << 20), max_size=12))
+def test_what_left_as_nobodys_stays_nobodys(frames: list[bytes], cuts: list[int]) -> None:
+    door = Trusting()
+    data = b"".join(frames)
+    assert pumped(cut(data, cuts), door) == data
+    assert (door.lost, door.missed_count) == (0, 0)
+    assert pumped(frames, door := Trusting()) == data
+    read_whole = [f for f in frames if len(f) <= PEEK_BYTES and f.startswith(b"Content-Length: ") and f.endswith(b"}")]
+    assert len(door.bodies) <= len(frames) - len(read_whole)
+
+
+class Telling(Watching):
+    """A door that says that it is lost."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__(PASS, is_hasty=True)
+        self.outlet = outlet
+
+    def lost_framing(self) -> None:
+        self.outlet.inject(frame(b"lost"))
+
+
+def test_there_is_room_for_a_word_before_a_stray_print() -> None:
+    source, feed = os.pipe()
+    drain, target = os.pipe()
+    outlet = Outlet(target)
+    stray = b"Warning: a plugin prints\n" + frame(b"{}")
+    os.write(feed, frame(b"{}"))
+    runner = threading.Thread(target=Pump(source, outlet, Telling(outlet)).run)
+    runner.start()
+    assert os.read(drain, 1 << 16) == frame(b"{}")
+    os.write(feed, stray)
+    os.close(feed)
+    runner.join(10)
+    outlet.close()
+    assert os.read(drain, 1 << 16) == frame(b"lost") + stray
+    os.close(source)
+    os.close(drain)
+
+
+def test_what_goes_ahead_arrives_whole_where_the_pipe_is_full_and_does_not_block() -> None:
+    drain, target = os.pipe()
+    os.set_blocking(target, False)
+    outlet = Outlet(target)
+    data = frame(b"{" + b"x" * 300_000 + b"}")
+
+    def write() -> None:
+        outlet.write_ahead(data)
+        outlet.write(data)
+        outlet.close()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got = b""
+    while chunk := os.read(drain, 1 << 16):
+        got += chunk
+    writer.join(10)
+    os.close(drain)
+    assert got == data
 
 
 LARGE = frame(b'{"jsonrpc":"2.0","id":1,"result":"' + b"x" * 300_000 + b'"}')
