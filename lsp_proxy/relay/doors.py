@@ -64,10 +64,10 @@ class EditorDoor:
         self._is_open = False
         """`initialize` is over, and no id has to be remembered."""
 
-    def at_most(self, data: bytes) -> int:
+    def at_most(self, frame: bytes) -> int:
         # Looked for as bytes, for that is the quickest: `completion`, `inlineCompletion`, `completionItem/resolve`,
         # commands. What could be cancelled, other than by the server, is awaited.
-        is_free = self._is_open and not self._awaited and b"ompletion" not in data and b"executeCommand" not in data
+        is_free = self._is_open and not self._awaited and b"ompletion" not in frame and b"executeCommand" not in frame
         return OBSERVE if is_free else WHOLE
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
@@ -209,6 +209,9 @@ class EditorDoor:
     def missed(self, head: Head) -> None:
         if head.method in DOCUMENTS:
             self._relay.link.forget_texts()
+        elif head.method == "initialize":
+            # A second one, which the protocol forbids: the server's answer is not ours to add to.
+            self._relay.initialize_key = None
 
     def lost_framing(self) -> None:
         self._relay.bypass("the editor's messages cannot be told apart")
@@ -222,11 +225,11 @@ class ServerDoor:
         self._settled: deque[Settled] = deque()
         """Ended by answers that are on their way out."""
 
-    def at_most(self, data: bytes) -> int:
+    def at_most(self, frame: bytes) -> int:
         relay = self._relay
         if relay.ledger.awaited or relay.initialize_key is not None or relay.revival is not None:
             return WHOLE
-        return WHOLE if relay.has_announced_inline and b"egisterCapability" in data else PASS
+        return WHOLE if relay.has_announced_inline and b"egisterCapability" in frame else PASS
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
         relay = self._relay

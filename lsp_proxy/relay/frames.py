@@ -14,6 +14,7 @@ __all__ = [
     "LAST_ID",
     "ONLY_HEADER",
     "USUAL",
+    "USUAL_HEADER",
     "FrameError",
     "FrameReader",
     "Head",
@@ -51,6 +52,9 @@ USUAL = re.compile(
 """Header and envelope as most write them, in one step: length, brace, id, method. What it misses `peek` finds."""
 LAST_ID = re.compile(rb',\s?"id":\s?([0-9]+|"[^"\\]*")\}\Z').search
 """The id of an answer that ends with it, as Go's encoder writes them."""
+
+USUAL_HEADER = re.compile(rb"Content-Length: ([0-9]{1,9})\r\n(?:Content-Type: [^\r\n]*\r\n)?\r\n").match
+"""The header as most write it."""
 
 ONLY_HEADER = re.compile(rb"Content-Length: [1-9][0-9]{0,8}\r\n\r\n").fullmatch
 """A header whose body has not come."""

@@ -1,9 +1,9 @@
 """One direction of the traffic: what was read is written, unless the door for this direction says otherwise.
 
-Forward first, then look. Where nothing can have to be answered or rewritten, bytes leave before anybody has cut them
-into messages. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer is not held
-until its last byte); one that is observed is shown to the door after its bytes have left, most of them when nothing
-more has come for a moment; only what may have to be answered or rewritten waits until it is whole.
+Forward first, then look. One whole message leaves before anybody has read its envelope, where nothing can have to be
+answered or rewritten. A message that nobody here cares about streams on while it is still arriving (a 1 MB answer is
+not held until its last byte); one that is observed is shown to the door after its bytes have left, most of them when
+nothing more has come for a moment; only what may have to be answered or rewritten waits until it is whole.
 """
 
 import errno
@@ -13,7 +13,18 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from lsp_proxy.relay.frames import LAST_ID, ONLY_HEADER, USUAL, FrameError, Head, Header, peek, peek_start, read_header
+from lsp_proxy.relay.frames import (
+    LAST_ID,
+    ONLY_HEADER,
+    USUAL,
+    USUAL_HEADER,
+    FrameError,
+    Head,
+    Header,
+    peek,
+    peek_start,
+    read_header,
+)
 
 __all__ = ["HOLD", "LATER", "OBSERVE", "PASS", "TOLD", "WHOLE", "Door", "Outlet", "Pump", "widen"]
 
@@ -37,16 +48,15 @@ PASS, TOLD, LATER, OBSERVE, HOLD, WHOLE = range(6)
 """What a door wants with a message: nothing; to know, in a quiet moment after it has left, that it has; to see it then;
 to see it as soon as it has left; to replace it; to say when it is whole. It sees them in their order."""
 LAST_ID_BYTES = 64
-BEGINNING, BRACE = b"Content-Length: ", ord("}")
 
 
 class Door(Protocol):
     """What is done with one direction's messages. An exception ends framing for good, so doors guard themselves."""
 
-    def at_most(self, data: bytes) -> int:
-        """PASS or OBSERVE if no more could be wanted with any message in these bytes, as most write them, else WHOLE.
+    def at_most(self, frame: bytes) -> int:
+        """PASS if nothing can be wanted with this message, OBSERVE if it need not be held, else WHOLE.
 
-        Asked first. After PASS nobody is asked again: what leaves now is no answer to what is asked from then on.
+        Asked first, with id and method not looked for yet, and so is what costs an editor most.
         """
 
     def glance(self, token: bytes | None, method: bytes | None) -> int:
@@ -80,8 +90,6 @@ class Outlet:
         """Whether a far side that is gone is replaced (`resume`) rather than the end."""
         self._lock = threading.Lock()
         self._is_inside_frame = False
-        self.ahead = 0
-        """So many bytes the far side has before anybody has looked at them: what `write` gets next begins with them."""
         self._is_raw = False
         self._can_move = True
         self._waiting: list[bytes] = []
@@ -90,29 +98,9 @@ class Outlet:
         self.is_blocked = False
         """Whether a writer waits for `resume`."""
 
-    def write_ahead(self, data: bytes) -> None:
-        """Write what will be looked at next; frames of ours wait until it is known where one would fit.
-
-        Not twice: what follows on half a message waits until somebody has looked at that.
-        """
-        with self._lock:
-            self._is_inside_frame = True
-            self.ahead = len(data)
-            try:
-                written = os.write(self._fd, data)
-            except BlockingIOError:
-                written = 0
-            if written < self.ahead:
-                write_all(self._fd, data[written:])
-
     def write(self, data: bytes, *, is_inside_frame: bool = False) -> None:
         """Write what the pump read; `is_inside_frame` if its last frame goes on."""
         with self._lock:
-            if self.ahead:
-                gone = min(self.ahead, len(data))
-                self.ahead -= gone
-                data = data[gone:]
-                is_inside_frame |= self.ahead > 0
             if self._outlives:
                 self._write_to_who_is_there(data)
             elif data:
@@ -212,9 +200,7 @@ class Pump:
         """Read into, and copied from: `os.read` takes 64 KB from the heap for every message and gives back all but its
         bytes. What the evaluator has yet to take lies between the holes, and the heap grows (docs/design/0001)."""
         self._unsent = b""
-        """Read, and not yet given to the outlet; whatever goes wrong, these bytes go there next."""
-        self._is_nobodys = False
-        """The door wants nothing with what is ahead."""
+        """Read, and not yet written; whatever goes wrong, these bytes go out next."""
         self._unseen: list[tuple[Head, bytes]] = []
         """Written, and not yet shown to the door."""
         self._reads = 0
@@ -236,17 +222,16 @@ class Pump:
             self._run_raw()
 
     def _run_framed(self) -> None:
-        at_most, outlet = self._door.at_most, self._outlet
-        while data := self._next():
-            if self._unsent:
-                data = self._unsent + data
-            self._unsent = data
-            # Nearly always whole messages. A header by itself would only wake its reader for nothing, and what begins
-            # otherwise may be a stray print, before which there is still room to say so.
-            if data[-1] == BRACE and data.startswith(BEGINNING) and not outlet.ahead and (most := at_most(data)) < HOLD:
-                self._is_nobodys = most == PASS
-                outlet.write_ahead(data)
-            if not self._passed_at_a_glance():
+        at_most = self._door.at_most
+        while chunk := self._next():
+            self._unsent = data = self._unsent + chunk if self._unsent else chunk
+            # Nearly always one message, whole: of anything else nobody knows yet where a frame of ours would fit.
+            header = USUAL_HEADER(data)
+            if header and header.end() + int(header[1]) == len(data) and (most := at_most(data)) < HOLD:
+                self._send(len(data))
+                if most != PASS:
+                    self._look_behind(data, header.end())
+            elif not self._passed_at_a_glance():
                 self._forward()
         self._look()
         if not self._drops_partial:
@@ -275,7 +260,6 @@ class Pump:
         """
         chunk = self._unsent
         size, at = len(chunk), 0
-        nobodys = self._nobodys()
         passing: list[tuple[int, bytes | None, bytes | None, int, int]] = []
         while at < size and (match := USUAL(chunk, at)) is not None:
             length, _, token, method = match.groups()
@@ -283,10 +267,10 @@ class Pump:
             end = body + int(length)
             if match.end() > end:
                 break  # A length that is wrong: what stands behind it is nobody's id or method.
-            if token is None and method is None and end <= size and at >= nobodys:
+            if token is None and method is None and end <= size:
                 last = LAST_ID(chunk, max(body, end - LAST_ID_BYTES), end)
                 token = last and last[1]
-            wish = PASS if at < nobodys else self._door.glance(token, method)
+            wish = self._door.glance(token, method)
             if wish > OBSERVE or (end > size and wish > TOLD):
                 break
             if wish != PASS:
@@ -308,9 +292,16 @@ class Pump:
             self._look()
         return at >= size
 
-    def _nobodys(self) -> int:
-        """So many of the first bytes at hand have left, and the door wants nothing with them."""
-        return self._outlet.ahead if self._is_nobodys else 0
+    def _look_behind(self, frame: bytes, body: int) -> None:
+        """Find out what the door wants with a message that has left."""
+        head = peek(frame, body)
+        wish = self._door.admit(head)
+        if wish >= HOLD:
+            self._door.missed(head)
+        elif wish != PASS:
+            self._unseen.append((head, b"" if wish == TOLD else frame[body:]))
+            if wish == OBSERVE:
+                self._look()
 
     def _look(self) -> None:
         """Let the door look at what has left, each message once."""
@@ -336,7 +327,7 @@ class Pump:
 
     def _forward(self) -> None:
         """Send on what can be sent of the bytes at hand."""
-        door, nobodys = self._door, self._nobodys()
+        door = self._door
         at = 0
         """Up to here `_unsent` is whole frames that pass."""
         passing: list[tuple[Head, bytes]] = []
@@ -347,10 +338,7 @@ class Pump:
                 if end > len(self._unsent):
                     break
                 head = peek(self._unsent, header.body, end)
-                wish = PASS if at < nobodys else door.admit(head)
-                if wish >= HOLD and at < self._outlet.ahead:
-                    door.missed(head)
-                    wish = PASS
+                wish = door.admit(head)
                 if wish in (TOLD, LATER, OBSERVE):
                     passing.append((head, b"" if wish == TOLD else self._unsent[header.body : end]))
                     is_urgent |= wish == OBSERVE
@@ -392,9 +380,9 @@ class Pump:
         head = peek_start(self._unsent, header.body)
         if head is None:
             return  # Some more bytes will tell.
-        wish = PASS if self._nobodys() else self._door.admit(head)
+        wish = self._door.admit(head)
         missing = header.body + header.length - len(self._unsent)
-        if (wish > TOLD and header.length > MAX_HELD_BYTES) or (wish == HOLD and self._outlet.ahead):
+        if wish > TOLD and header.length > MAX_HELD_BYTES:
             self._door.missed(head)
             wish = PASS
         self._look()
