@@ -244,7 +244,7 @@ def real_copilot(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or shutil.which("npm") is None or shutil.which("unshare") is None,
-    reason="the real server comes by npm, and is run without a network by unshare",
+    reason="GitHub's own server, which only npm has, cut off from the network by Linux's unshare: apt-get install npm",
 )
 async def test_the_real_copilot_server_is_started_and_says_that_nobody_is_signed_in(
     real_copilot: list[str], prompt: Prompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,7 +25,7 @@ def environment(home: Path) -> dict[str, str]:
 def shell(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed: apt-get install {name}")
+        pytest.skip(f"{name} itself has to complete: apt-get install {name}, as .ci/run does")
     return found
 
 

@@ -243,7 +243,8 @@ async def test_an_older_neovim_shows_it_in_the_menu(desk: Desk) -> None:
 
 @pytest.mark.skipif(
     not COC.exists(),
-    reason=f"git clone --branch release https://github.com/neoclide/coc.nvim {COC}: no registry has it",
+    reason="no package registry has coc.nvim whole, only its repository: "
+    f"git clone --branch release https://github.com/neoclide/coc.nvim {COC}",
 )
 async def test_vim_with_coc_takes_it(desk: Desk) -> None:
     folder = desk.home / ".vim"

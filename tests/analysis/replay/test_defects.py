@@ -137,7 +137,10 @@ async def test_tests_that_cannot_be_run_are_said(workshop: Workshop) -> None:
         await workshop.seeded(commit, tests=("no-such-runner",), sandbox=Unprotected(), limit_s=9, tries=1)
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed here; CI installs it")
+@pytest.mark.skipif(
+    shutil.which("bwrap") is None,
+    reason="the sandbox is Linux's bubblewrap: apt-get install bubblewrap, as .ci/run does",
+)
 async def test_tests_cannot_touch_the_clone_that_git_is_run_in(workshop: Workshop) -> None:
     code = "open('.git/config', 'a').write('[core]\\nfsmonitor = /bin/false\\n')"
     ran = await Bubblewrap().run(("python", "-c", code), workshop.root, limit_s=20)

@@ -30,7 +30,8 @@ from tests.codetrial.streaming import Script, StreamingServer
 pytestmark = pytest.mark.timeout(90)
 
 needs_bubblewrap = pytest.mark.skipif(
-    shutil.which("bwrap") is None, reason="bubblewrap is not installed here; CI installs it"
+    shutil.which("bwrap") is None,
+    reason="the sandbox is Linux's bubblewrap: apt-get install bubblewrap, as .ci/run does",
 )
 
 
